@@ -1,0 +1,299 @@
+# serves: lifeline_core
+# with: wire.c ring.c assemble_state.c
+"""Binds kernels/assemble.c: frames in, blocks and breaks of joins out."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+import numpy as np
+
+from lifeline_core.errors import raise_status
+from lifeline_core.model import Block, Break
+
+cdef extern from "assemble.h":
+    enum:
+        LL_FULL
+        LL_FED
+        LL_NEEDS_ROOM
+        LL_NEEDS_PYTHON
+        LL_NOTHING
+        LL_BLOCK
+        LL_REFUSED_COUNT
+    ctypedef struct ll_seam:
+        uint64_t pos
+        int64_t anchor_ns
+    ctypedef struct ll_ring:
+        uint64_t head
+        uint32_t quiet
+        uint8_t timed
+        int64_t *times
+        uint64_t cap
+    ctypedef struct ll_cursor:
+        int32_t ring
+    ctypedef struct ll_join:
+        int32_t n
+        uint8_t dirty
+        ll_cursor *cursors
+    ctypedef struct ll_piece:
+        int32_t kind
+        uint64_t n
+        int64_t anchor_ns, index, t_ns, lost
+        uint32_t rate_num, rate_den, clock_sd_us
+        uint8_t flags, reason
+    ctypedef struct ll_stream:
+        uint32_t device, epoch
+        uint16_t channel, n_channels
+        uint8_t begun, touched
+        uint64_t next_seq
+        int64_t record
+        int32_t *rows
+    ctypedef struct ll_channel:
+        uint32_t device
+        uint16_t number
+        double scale, offset, rate_hz
+    ctypedef struct ll_counters:
+        uint64_t frames
+        uint64_t *refused
+    ctypedef struct ll_assembler:
+        ll_ring *rings
+        ll_join *joins
+        ll_stream **streams
+        int32_t *fresh_streams
+        int32_t n_channels, n_joins, n_streams, n_fresh
+        ll_counters count
+    ctypedef struct ll_outcome:
+        int64_t n_refused
+        int64_t *refused_record
+        int32_t *refused_reason
+        int64_t n_greetings
+        int64_t *greeting_record
+    ctypedef struct ll_assemble_api:
+        ll_assembler *(*make)(int32_t, int32_t) noexcept
+        void (*destroy)(ll_assembler *) noexcept
+        int (*set_channel)(ll_assembler *, int32_t, const ll_channel *, uint64_t) noexcept
+        int (*set_join)(ll_assembler *, int32_t, const int32_t *, int32_t, int) noexcept
+        int (*seal)(ll_assembler *) noexcept
+        int (*feed)(ll_assembler *, const uint8_t *, const int64_t *, const int64_t *, int64_t, int64_t *, int, int, ll_outcome *) noexcept nogil
+        int (*put)(ll_assembler *, int32_t, int64_t, uint32_t, uint32_t, const float *, uint64_t, int) noexcept nogil
+        int (*settle)(ll_assembler *, uint32_t, int, int) noexcept nogil
+        int (*tick)(ll_assembler *, uint32_t) noexcept nogil
+        int (*next)(ll_assembler *, int32_t, int, ll_piece *, double *) noexcept
+        void (*copy)(ll_assembler *, int32_t, int, const ll_piece *, float *, int64_t *) noexcept
+        int (*split)(ll_assembler *, int32_t, const int32_t *, int32_t) noexcept
+        long (*save)(const ll_assembler *, uint8_t *, size_t) noexcept
+        int (*load)(ll_assembler *, const uint8_t *, size_t) noexcept
+    const ll_assemble_api *ll_assemble()
+
+cdef extern from *:
+    """
+    #include "assemble.h"
+    #define LL_COUNT_NAME(name) #name,
+    static const char *const ll_counter_names[] = {LL_COUNTERS(LL_COUNT_NAME) NULL};
+    #define LL_REFUSAL_NAME(name, word) word,
+    static const char *const ll_refusal_names[] = {"", LL_REFUSALS(LL_REFUSAL_NAME) NULL};
+    static const uint64_t *ll_counter_values(const ll_counters *c) { return (const uint64_t *)c; }
+    """
+    const char *ll_counter_names[]
+    const char *ll_refusal_names[]
+    const uint64_t *ll_counter_values(const ll_counters *)
+
+cdef const ll_assemble_api *K = ll_assemble()
+
+FED, NEEDS_ROOM, NEEDS_PYTHON = LL_FED, LL_NEEDS_ROOM, LL_NEEDS_PYTHON
+REASONS = ("going-on", "gap", "epoch", "clock-step", "overflow", "start")
+REFUSALS = tuple(ll_refusal_names[i].decode() for i in range(LL_REFUSED_COUNT))
+UNSOUND = frozenset(("short", "magic", "header-len", "crc"))
+
+
+cdef class Assembler:
+    """The compiled assembler; see lifeline_core.assemble for its meaning."""
+
+    cdef ll_assembler *a
+    cdef list refused_list, greeting_list
+
+    def __cinit__(self, channels, joins):
+        cdef ll_channel c
+        cdef int32_t i
+        cdef int32_t[::1] members
+        self.refused_list, self.greeting_list = [], []
+        self.a = K.make(len(channels), len(joins))
+        if self.a == NULL:
+            raise MemoryError("assemble: the system gave no memory")
+        for i, (device, number, scale, offset, rate_hz, max_cap) in enumerate(channels):
+            c.device, c.number, c.scale, c.offset, c.rate_hz = device, number, scale, offset, rate_hz
+            raise_status(K.set_channel(self.a, i, &c, max_cap), "assemble")
+        for i, (rings, maskable) in enumerate(joins):
+            members = np.array(rings, np.int32)
+            raise_status(K.set_join(self.a, i, &members[0], <int32_t>members.shape[0], maskable), "assemble")
+        raise_status(K.seal(self.a), "assemble")
+
+    def __dealloc__(self):
+        if self.a != NULL:
+            K.destroy(self.a)
+
+    def feed(self, const uint8_t[::1] buf, const int64_t[::1] offsets, const int64_t[::1] lengths, int64_t start,
+             int force=0, int checked=0):
+        """Take records from ``start`` on; (status, next record)."""
+        cdef int64_t n = offsets.shape[0], at = start, i
+        cdef int status
+        cdef ll_outcome out
+        if n == 0 or buf.shape[0] == 0:
+            return LL_FED, n
+        cdef int64_t[::1] refused_record = np.empty(n - start + 1, np.int64), greeting = np.empty(n - start + 1, np.int64)
+        cdef int32_t[::1] reason = np.empty(n - start + 1, np.int32)
+        out.n_refused, out.n_greetings = 0, 0
+        out.refused_record, out.refused_reason, out.greeting_record = &refused_record[0], &reason[0], &greeting[0]
+        with nogil:
+            status = K.feed(self.a, &buf[0], &offsets[0], &lengths[0], n, &at, force, checked, &out)
+        for i in range(out.n_refused):
+            self.refused_list.append(self._header(buf, offsets, lengths, refused_record[i], REFUSALS[reason[i]]))
+        for i in range(out.n_greetings):
+            self.greeting_list.append(self._header(buf, offsets, lengths, greeting[i], ""))
+        raise_status(status, "assemble")
+        return status, at
+
+    cdef tuple _header(self, const uint8_t[::1] buf, const int64_t[::1] offsets, const int64_t[::1] lengths, int64_t record, reason):
+        cdef uint32_t device = 0, epoch = 0
+        cdef uint16_t channel = 0
+        cdef uint64_t seq = 0
+        if lengths[record] >= 32:
+            memcpy(&device, &buf[offsets[record] + 8], 4)
+            memcpy(&channel, &buf[offsets[record] + 12], 2)
+            memcpy(&epoch, &buf[offsets[record] + 16], 4)
+            memcpy(&seq, &buf[offsets[record] + 24], 8)
+        return reason, record, device, channel, epoch, seq, reason not in UNSOUND
+
+    def take_refused(self):
+        """(reason, record, device, channel, epoch, seq, sound) of every frame refused since the last call."""
+        out, self.refused_list = self.refused_list, []
+        return out
+
+    def take_greetings(self):
+        """(device, channel, epoch, record) of every hello since the last call."""
+        out, self.greeting_list = self.greeting_list, []
+        return [(h[2], h[3], h[4], h[1]) for h in out]
+
+    def take_acks(self):
+        """(device, channel, epoch, ack, record) of every stream that moved since the last call."""
+        cdef ll_stream *s
+        out = []
+        for k in range(self.a.n_streams):
+            s = self.a.streams[k]
+            if s.touched:
+                s.touched = 0
+                if s.next_seq > 0:
+                    out.append((s.device, s.channel, s.epoch, s.next_seq - 1, s.record))
+        return out
+
+    def take_new_streams(self):
+        """Channel numbers (of this assembler) written by each stream that began since the last call."""
+        cdef ll_stream *s
+        out = []
+        for k in range(self.a.n_fresh):
+            s = self.a.streams[self.a.fresh_streams[k]]
+            out.append([s.rows[i] for i in range(s.n_channels) if s.rows[i] >= 0])
+        self.a.n_fresh = 0
+        return out
+
+    def take_dirty(self):
+        """(join, lane) pairs that have something to read, in order."""
+        out = []
+        for k in range(2 * self.a.n_joins):
+            if self.a.joins[k].dirty:
+                self.a.joins[k].dirty = 0
+                out.append((k >> 1, k & 1))
+        return out
+
+    def take(self, int32_t join, int lane):
+        """The next Block or Break of a join, None when it has to wait."""
+        cdef ll_piece piece
+        cdef int32_t n = self.a.joins[2 * join + lane].n
+        if n == 0:
+            return None
+        skew = np.zeros(n)
+        cdef double[::1] skew_v = skew
+        cdef int kind = K.next(self.a, join, lane, &piece, &skew_v[0])
+        if kind == LL_NOTHING:
+            return None
+        if kind != LL_BLOCK:
+            return Break(piece.t_ns, REASONS[piece.reason], piece.lost)
+        x = np.empty((n, piece.n), np.float32)
+        cdef float[:, ::1] x_v = x
+        cdef int64_t[::1] t_v
+        t = None
+        if self.a.rings[self.a.joins[2 * join + lane].cursors[0].ring].timed:
+            t = np.empty(piece.n, np.int64)
+            t_v = t
+            K.copy(self.a, join, lane, &piece, &x_v[0, 0], &t_v[0])
+        else:
+            K.copy(self.a, join, lane, &piece, &x_v[0, 0], NULL)
+        return Block(x, piece.anchor_ns, piece.index, piece.rate_num, piece.rate_den, t,
+                     tuple(skew.tolist()) if n > 1 else (0.0,), piece.flags, piece.clock_sd_us)
+
+    def put(self, int32_t channel, int64_t t0_ns, uint32_t num, uint32_t den, const float[::1] x, int force=0):
+        """Samples that come without frames; True when taken, False when readers must read first."""
+        cdef int status
+        if x.shape[0] == 0:
+            return True
+        with nogil:
+            status = K.put(self.a, channel, t0_ns, num, den, &x[0], x.shape[0], force)
+        if status == LL_FULL:
+            return False
+        raise_status(status, "assemble")
+        return True
+
+    def settle(self, uint32_t patience, int everything=0, int force=0):
+        """Give up holes that nobody fills; False when readers must read first."""
+        cdef int status
+        with nogil:
+            status = K.settle(self.a, patience, everything, force)
+        if status == LL_FULL:
+            return False
+        raise_status(status, "assemble")
+        return True
+
+    def tick(self, uint32_t patience):
+        with nogil:
+            K.tick(self.a, patience)
+
+    def split(self, int32_t join, channels):
+        """Channels leave a join for one of their own; its number."""
+        cdef int32_t[::1] members = np.array(channels, np.int32)
+        cdef int number = K.split(self.a, join, &members[0], <int32_t>members.shape[0])
+        raise_status(number, "assemble")
+        return number
+
+    def members(self, int32_t join):
+        return [self.a.joins[2 * join].cursors[i].ring // 2 for i in range(self.a.joins[2 * join].n)]
+
+    @property
+    def n_joins(self):
+        return self.a.n_joins
+
+    def quiet(self, int32_t channel):
+        """Ticks since this channel's last live sample."""
+        return self.a.rings[2 * channel].quiet
+
+    def samples_of(self, int32_t channel):
+        """Live samples ever written to this channel."""
+        return self.a.rings[2 * channel].head
+
+    def counters(self):
+        """Every counter by name, and the refusals by reason."""
+        cdef const uint64_t *values = ll_counter_values(&self.a.count)
+        out, i = {}, 0
+        while ll_counter_names[i] != NULL:
+            out[ll_counter_names[i].decode()] = values[i]
+            i += 1
+        out["refused"] = {REFUSALS[k]: values[i + k] for k in range(1, LL_REFUSED_COUNT) if values[i + k]}
+        return out
+
+    def save(self):
+        cdef long n = K.save(self.a, NULL, 0)
+        out = bytearray(n)
+        cdef uint8_t[::1] view = out
+        K.save(self.a, &view[0], n)
+        return bytes(out)
+
+    def load(self, const uint8_t[::1] state):
+        raise_status(K.load(self.a, &state[0], state.shape[0]), "assemble")

@@ -1,0 +1,139 @@
+/* From frames to channels: order, duplicates, holes, overlaps, epochs, clocks (DESIGN 3.1, 3.2).
+ *
+ * A **stream** is (device, channel, n_channels, epoch) and numbers its frames without gaps; frames that arrive ahead of a hole are
+ * held for 64 frames or 2 s of sample time, then the hole is lost. A **lane** is where a device's channel set writes: lane 0 goes
+ * forward in time (live), lane 1 takes what lies behind it (back-fill, late frames, an epoch that is over), so that history never
+ * disturbs the present. Every decision has a counter. */
+#ifndef LL_ASSEMBLE_H
+#define LL_ASSEMBLE_H
+
+#include "ring.h"
+#include "wire.h"
+
+#define LL_COUNTERS(X)                                                                                                  \
+    X(frames)            /* data frames taken, whatever then became of their samples */                               \
+    X(samples)           /* samples written to channels */                                                            \
+    X(duplicates)        /* frames seen before */                                                                     \
+    X(reordered)         /* frames that came early and were held */                                                   \
+    X(late)              /* frames of a hole that had been given up: to lane 1 */                                     \
+    X(lost_frames)       /* frames that never came in time */                                                         \
+    X(gaps)              /* breaks by missing samples */                                                              \
+    X(lost_samples)      /* samples missing in gaps, per channel set */                                               \
+    X(overlaps)          /* frames that began before the end of what was there: trimmed */                            \
+    X(overlap_samples)   /* samples trimmed so */                                                                     \
+    X(epochs)            /* boots seen */                                                                             \
+    X(clock_steps)       /* time jumped by more than a second */                                                      \
+    X(clock_drifts)      /* time was put right by less */                                                             \
+    X(backfilled)        /* frames to lane 1 */                                                                       \
+    X(overflow_samples)  /* samples that readers lost because a partner never came */                                 \
+    X(unconfigured)      /* rows of channels nobody configured */                                                     \
+    X(hellos) X(byes) X(reports)
+
+typedef struct {
+#define X(name) uint64_t name;
+    LL_COUNTERS(X)
+#undef X
+    uint64_t refused[LL_REFUSED_COUNT];
+} ll_counters;
+
+enum { LL_HOLD_FRAMES = 64, LL_HOLES = 32, LL_EPOCHS = 4, LL_MAX_SAMPLES = 1 << 20 };
+
+typedef struct {
+    uint64_t seq;
+    uint8_t *bytes; /* NULL: refused when it came, but its number is taken */
+    size_t len;
+} ll_held;
+
+typedef struct {
+    uint64_t first, last;
+} ll_hole;
+
+/* Where one channel set writes in one lane. */
+typedef struct {
+    uint64_t next_index;                       /* sample_index expected */
+    uint64_t anchor_index;                     /* sample_index whose time is anchor_ns */
+    int64_t anchor_ns;
+    uint32_t rate_num, rate_den, clock_sd_us;
+    uint8_t begun, flags;
+} ll_lane;
+
+typedef struct {
+    uint32_t device, epoch;
+    uint16_t channel, n_channels;
+    uint8_t begun, over, touched; /* over: a newer epoch of the device covers these channels */
+    uint64_t next_seq;
+    uint64_t born;
+    int64_t record; /* of the batch: the last frame of this stream */
+    uint32_t n_held, n_holes, quiet;
+    ll_held held[LL_HOLD_FRAMES + 1];
+    ll_hole holes[LL_HOLES];
+    ll_lane lane[2];
+    int32_t *rows; /* channel per row, -1: nobody configured it */
+} ll_stream;
+
+typedef struct {
+    uint32_t device;
+    uint16_t number;
+    double scale, offset, rate_hz; /* rate_hz 0: timed */
+} ll_channel;
+
+typedef struct {
+    ll_channel *channels;
+    ll_ring *rings; /* 2 per channel: lane 0, lane 1 */
+    ll_join *joins; /* 2 per join likewise */
+    ll_stream **streams;
+    int32_t *table;      /* hash of streams */
+    int32_t *by_number;  /* channels sorted by (device, number) */
+    int32_t *fresh_streams;
+    int32_t n_channels, n_joins, n_streams, cap_streams, table_size, n_fresh, cap_fresh;
+    uint64_t born;
+    ll_stream *unsettled; /* held frames that waited for room */
+    ll_counters count;
+} ll_assembler;
+
+/* What became of the frames of one call. The caller provides arrays of as many entries as there are records. */
+typedef struct {
+    int64_t n_refused;
+    int64_t *refused_record;
+    int32_t *refused_reason;
+    int64_t n_greetings; /* hello frames: the sender wants its credit */
+    int64_t *greeting_record;
+} ll_outcome;
+
+enum { LL_FED = 0, LL_NEEDS_ROOM = 1, LL_NEEDS_PYTHON = 2 }; /* a gateway's map or header extensions: Python's part */
+
+typedef struct {
+    ll_assembler *(*make)(int32_t n_channels, int32_t n_joins);
+    void (*destroy)(ll_assembler *a);
+    int (*set_channel)(ll_assembler *a, int32_t i, const ll_channel *c, uint64_t max_cap);
+    int (*set_join)(ll_assembler *a, int32_t j, const int32_t *channels, int32_t n, int maskable);
+    int (*seal)(ll_assembler *a); /* after all channels and joins are set */
+    /* Takes records [*next, n); stops early with LL_NEEDS_ROOM (take blocks, call again; `force` lets readers lose instead) or
+     * LL_NEEDS_PYTHON at record *next (`checked` lets that one record pass as it is). */
+    int (*feed)(ll_assembler *a, const uint8_t *buf, const int64_t *offsets, const int64_t *lengths, int64_t n, int64_t *next,
+                int force, int checked, ll_outcome *out);
+    int (*put)(ll_assembler *a, int32_t channel, int64_t t0_ns, uint32_t num, uint32_t den, const float *x, uint64_t n, int force);
+    /* Gives up holes nobody fills; LL_FULL: take blocks, call again with force. `all`: at the end of everything. */
+    int (*settle)(ll_assembler *a, uint32_t patience, int all, int force);
+    int (*tick)(ll_assembler *a, uint32_t patience); /* after settle */
+    int (*next)(ll_assembler *a, int32_t join, int lane, ll_piece *out, double *skew_s);
+    void (*copy)(ll_assembler *a, int32_t join, int lane, const ll_piece *piece, float *x, int64_t *t_ns);
+    int (*split)(ll_assembler *a, int32_t join, const int32_t *channels, int32_t n); /* these leave `join`; the new one's number */
+    long (*save)(const ll_assembler *a, uint8_t *out, size_t cap); /* bytes needed; written when cap is enough */
+    int (*load)(ll_assembler *a, const uint8_t *bytes, size_t len);
+} ll_assemble_api;
+
+LL_API(assemble)
+
+#define ll_assemble_save LL_FN(ll_assemble_save)
+#define ll_assemble_load LL_FN(ll_assemble_load)
+#define ll_assemble_reserve LL_FN(ll_assemble_reserve)
+#define ll_assemble_adopt LL_FN(ll_assemble_adopt)
+long ll_assemble_save(const ll_assembler *a, uint8_t *out, size_t cap);
+int ll_assemble_load(ll_assembler *a, const uint8_t *bytes, size_t len);
+/* Room for join number j. */
+int ll_assemble_reserve(ll_assembler *a, int32_t j);
+/* Takes a stream into the table. */
+int ll_assemble_adopt(ll_assembler *a, ll_stream *s);
+
+#endif
