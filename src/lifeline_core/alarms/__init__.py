@@ -1,0 +1,1 @@
+"""Findings become alarms: graded, joined into episodes, life-cycled, said in words."""

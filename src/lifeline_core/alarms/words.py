@@ -1,0 +1,80 @@
+"""One line for a person, in Chinese and English."""
+
+from __future__ import annotations
+
+from lifeline_core.model import COLOURS
+
+_COLOURS_ZH = ("无", "蓝色", "黄色", "橙色", "红色")
+_DOMAINS_ZH = {
+    "bridge": "桥梁",
+    "water": "供水",
+    "gas": "燃气",
+    "drainage": "排水",
+    "heat": "热力",
+    "utility-tunnel": "综合管廊",
+    "tunnel": "隧道",
+    "lighting": "照明",
+}
+_KINDS = {
+    "level": ("数值越限", "value beyond its limit"),
+    "rate": ("变化过快", "value changes too fast"),
+    "rms": ("振动有效值越限", "vibration RMS beyond its limit"),
+    "frequency": ("自振频率下降", "natural frequency dropped"),
+    "shock": ("冲击或地震", "shock or earthquake"),
+    "transient": ("压力瞬变", "pressure transient"),
+    "burst": ("疑似爆管", "suspected pipe burst"),
+    "leak": ("疑似漏水", "suspected leak"),
+    "offline": ("设备离线", "device offline"),
+    "gap": ("数据缺失", "samples missing"),
+    "flat-line": ("数据不变", "flat line"),
+    "clipping": ("量程饱和", "sensor saturated"),
+    "clock": ("时钟异常", "clock not to be trusted"),
+    "fault": ("检测程序故障", "detector failed"),
+}
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or value != value else f"{value:.4g}"
+
+
+def _place(where: dict[str, object]) -> str:
+    if where.get("node"):
+        return f" @ {where['node']}"
+    if where.get("asset"):
+        offset = where.get("offset_m", where.get("position_m"))
+        return f" @ {where['asset']}" + (f" +{offset:.0f} m" if isinstance(offset, float) else "")
+    if isinstance(where.get("position_m"), float):
+        return f" @ {where['position_m']:.1f} m"
+    return ""
+
+
+def say(
+    *,
+    domain: str,
+    site: str,
+    watch: str,
+    kind: str,
+    severity: int,
+    process: str,
+    value: float | None,
+    limit: float | None,
+    unit: str,
+    where: dict[str, object],
+) -> dict[str, str]:
+    """The line in ``zh`` and ``en``.
+
+    >>> say(domain="gas", site="main", watch="well-7", kind="level", severity=4, process="active", value=52.0, limit=50.0,
+    ...     unit="%LEL", where={})["en"]
+    'RED gas main/well-7: value beyond its limit, 52 %LEL (limit 50)'
+    """
+    zh, en = _KINDS.get(kind, (kind, kind))
+    over = process == "cleared"
+    amount = f", {_number(value)} {unit}".rstrip() if _number(value) else ""
+    bound_en = f" (limit {_number(limit)})" if _number(limit) else ""
+    bound_zh = f"（限值 {_number(limit)}）" if _number(limit) else ""
+    place = _place(where)
+    return {
+        "zh": f"{'已恢复 ' if over else ''}{_COLOURS_ZH[severity]} {_DOMAINS_ZH.get(domain, domain)} {site}/{watch}：{zh}"
+        f"{place}{amount.replace(', ', '，')}{bound_zh}",
+        "en": f"{'CLEARED ' if over else ''}{COLOURS[severity].upper()} {domain} {site}/{watch}: {en}{place}{amount}{bound_en}",
+    }

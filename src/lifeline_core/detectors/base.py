@@ -1,0 +1,90 @@
+"""What every streaming detector promises. Siblings never import each other; what two share lives in ``dsp`` or here.
+
+A detector watches **groups** of channels. Uncoupled detectors get one group per device (its channels arrive together);
+coupled ones one group with all channels aligned in time. The runtime calls, in sample order within a group::
+
+    push(group, block) -> findings      gap-free samples
+    gap(group, brk)    -> findings      a seam before the next block: reset or bridge by rule
+    tick(t_ns)         -> findings      once a second: the only place where groups may look at each other
+    flush()            -> findings      the stream ends here: close what is open
+
+The promise (tests/test_detectors.py holds every row of the table to it): the same samples give the same findings
+however they are cut into blocks; ``save``/``load`` in mid-stream change nothing, bit for bit; a NaN, a gap, silence, a
+constant or saturation raise no exception and no false statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+
+from lifeline_core.model import Block, Break, Channel, Finding, Site, Watch
+
+Severity = Annotated[int, msgspec.Meta(ge=1, le=4, description="1 blue, 2 yellow, 3 orange, 4 red")]
+
+
+class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One row of a limit table: a severity and one bound, in the channel's unit."""
+
+    severity: Severity
+    above: float | None = None
+    below: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.above is None) == (self.below is None):
+            raise ValueError("a limit has exactly one of above and below")
+
+
+class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A detector's own keys. Field types carry bounds and a description (msgspec.Meta): `check` and `--help` read them."""
+
+    def faults(self) -> list[str]:
+        """What is wrong between keys that are each right by themselves; ``key: rule, value``."""
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Channels whose samples arrive in one block, in row order; ``rate_hz`` None: irregular."""
+
+    channels: tuple[Channel, ...]
+    rate_hz: float | None
+
+
+class Detector:
+    """The base of every row of the table; see the module's docstring for the calls."""
+
+    PARAMS: ClassVar[type[Params]] = Params
+    KINDS: ClassVar[tuple[str, ...]] = ()
+    COUPLED: ClassVar[bool] = False
+    IRREGULAR: ClassVar[bool] = False  # takes irregular channels
+    REGULAR: ClassVar[bool] = True  # takes regular channels
+    CHANNELS: ClassVar[tuple[int, int | None]] = (1, None)  # fewest and most channels of a watch
+
+    def __init__(self, watch: Watch, groups: Sequence[Group], site: Site) -> None:
+        self.watch = watch
+        self.groups = tuple(groups)
+        self.site = site
+
+    def push(self, group: int, block: Block) -> list[Finding]:
+        raise NotImplementedError
+
+    def gap(self, group: int, brk: Break) -> list[Finding]:
+        return []
+
+    def tick(self, t_ns: int) -> list[Finding]:
+        return []
+
+    def flush(self) -> list[Finding]:
+        return []
+
+    def save(self) -> dict[str, Any]:
+        """State as a map of msgpack-able values (bytes for compiled state); enough to go on bit for bit."""
+        raise NotImplementedError
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take what `save` of the same build and configuration gave; StateError otherwise."""
+        raise NotImplementedError

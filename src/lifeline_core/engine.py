@@ -1,0 +1,392 @@
+"""Frames, ticks and commands in, alarms out: pure, deterministic, and able to be put down and taken up again.
+
+No socket, no thread, no clock. The same inputs in the same order give the same alarms, bit for bit, however they are batched:
+blocks may be cut anywhere, and whatever looks at several devices at once (burst location, the health of dependent channels)
+happens in `Engine.tick` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import msgpack
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lifeline_core import isa, wire
+from lifeline_core.alarms.episodes import Episodes
+from lifeline_core.assemble import FED, LIVE, NEEDS_PYTHON, PATIENCE, Join, make_assembler
+from lifeline_core.detectors import find
+from lifeline_core.errors import StateError
+from lifeline_core.model import Alarm, Block, Channel, City, Finding
+from lifeline_core.networks import Networks
+from lifeline_core.runs import Run, first_groups
+from lifeline_core.version import __version__
+
+STATE_VERSION = 1
+PUSHED = 0xFFFFFFFF  # the epoch of irregular samples that come without frames
+
+
+class Receipts(NamedTuple):
+    """What to answer to devices; ``record`` is the frame's place in the last batch."""
+
+    acks: list[tuple[int, int, int, int, int]]  # device, channel, epoch, ack, record
+    refused: list[tuple[str, int, int, int, int, int, bool]]  # reason, record, device, channel, epoch, seq, sound
+    hellos: list[tuple[int, int, int, int]]  # device, channel, epoch, record
+
+
+class Engine:
+    """The signal core of one city.
+
+    Parameters
+    ----------
+    city : City
+        A checked configuration (`lifeline_core.config.load_city`).
+
+    Examples
+    --------
+    ::
+
+        engine = Engine(load_city("city.toml"))
+        alarms = engine.push(frame_bytes)      # LLF1, one or a list
+        alarms += engine.tick(now_ns)          # once a second
+    """
+
+    def __init__(self, city: City) -> None:
+        self._build(city, {})
+
+    def _build(self, city: City, groups: Mapping[str, list[list[str]]]) -> None:
+        """Set up channels, joins and runs; ``groups`` overrides how a watch's channels arrive (known from saved state)."""
+        self.city = city
+        self.channels = list(city.channels.values())
+        self._number = {c.name: i for i, c in enumerate(self.channels)}
+        self.runs: list[Run] = []
+        self._readers: list[tuple[Run, int]] = []  # by join
+        joins: list[Join] = []
+        for watch in city.watches.values():
+            members = [city.channels[name] for name in watch.channels]
+            kind = find(watch.detector)
+            if watch.name in groups:
+                arrive = [tuple(city.channels[n] for n in g) for g in groups[watch.name]]
+            else:
+                arrive = first_groups(kind, members)
+            run = Run(watch, city.sites[watch.site], arrive)
+            self.runs.append(run)
+            for g, group in enumerate(run.groups):
+                joins.append(Join(tuple(self._number[c.name] for c in group), run.kind.COUPLED))
+                self._readers.append((run, g))
+        self._assembler = make_assembler(self.channels, joins)
+        self.episodes = Episodes(city.hash)
+        self.networks = Networks(city)
+        self._heads: dict[str, int] = {}
+        self._unhealthy: dict[str, list[str]] = {}
+        self._pushed: dict[str, tuple[int, int]] = {}  # next seq and sample_index of irregular samples without frames
+        self._tick_ns: int | None = None
+        self._revisions = 0
+        self._gateway: list[tuple[str, int]] = []  # refused before the assembler saw them
+        self._odd: dict[str, int] = {}  # the same, counted
+        self.load_notes: list[str] = []
+
+    # ---- inputs ----
+
+    def push(self, frames: bytes | Iterable[bytes]) -> list[Alarm]:
+        """Frames in the order of their arrival: LLF1, or a gateway's msgpack map.
+
+        Parameters
+        ----------
+        frames : bytes or iterable of bytes
+            One frame each. What is no frame is counted by reason (`stats`) and told by `take_receipts`; it raises nothing.
+
+        Returns
+        -------
+        list of Alarm
+            New alarms and revisions, with ``seq`` 0.
+        """
+        parts = [frames] if isinstance(frames, bytes | bytearray | memoryview) else list(frames)
+        lengths = np.array([len(p) for p in parts], np.int64)
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])[:-1]
+        return self.push_batch(b"".join(parts), offsets, lengths)
+
+    def push_batch(self, buf: Any, offsets: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[Alarm]:
+        """As `push`, for frames that lie in one buffer: frame ``i`` is ``buf[offsets[i] : offsets[i] + lengths[i]]``."""
+        out: list[Alarm] = []
+        data = np.frombuffer(buf, np.uint8) if len(buf) else np.zeros(1, np.uint8)
+        offsets, lengths = np.ascontiguousarray(offsets, np.int64), np.ascontiguousarray(lengths, np.int64)
+        at, force = 0, 0
+        while True:
+            status, at = self._assembler.feed(data, offsets, lengths, at, force)
+            if status == FED:
+                break
+            if status == NEEDS_PYTHON:
+                one = bytes(data[offsets[at] : offsets[at] + lengths[at]])
+                self._feed_special(one, at, out)
+                at, force = at + 1, 0
+            else:
+                self._drain(out)
+                force = 1
+        self._drain(out)
+        return out
+
+    def _feed_special(self, one: bytes, record: int, out: list[Alarm]) -> None:
+        """A gateway's map, or a header with extensions: Python reads it, then it goes the way of all frames."""
+        if one[:4] == b"LLF1":
+            read = wire.decode(one)
+            converted: Any = read if isinstance(read, wire.Refusal) else one
+        else:
+            converted = wire.from_gateway(one)
+        if isinstance(converted, wire.Refusal):
+            self._gateway.append((converted.reason, record))
+            self._odd[converted.reason] = self._odd.get(converted.reason, 0) + 1
+            return
+        self._regular(converted, record, out)
+
+    def _regular(self, frame: bytes, record: int, out: list[Alarm]) -> None:
+        data = np.frombuffer(frame, np.uint8)
+        # The frame keeps its place in the batch: receipts speak of that.
+        offsets, lengths = np.zeros(record + 1, np.int64), np.full(record + 1, len(frame), np.int64)
+        status, _ = self._assembler.feed(data, offsets, lengths, record, 0, 1)
+        while status != FED:
+            self._drain(out)
+            status, _ = self._assembler.feed(data, offsets, lengths, record, 1, 1)
+
+    def push_samples(self, channel: str, t0_ns: int | Sequence[int] | NDArray[np.int64], array: ArrayLike) -> list[Alarm]:
+        """Samples without a wire, already in the channel's unit.
+
+        Parameters
+        ----------
+        channel : str
+            Its name in the configuration; KeyError otherwise.
+        t0_ns : int, or int64[n] for an irregular channel
+            Time of the first sample (of every sample). Arrays that go on within half a sample join without a seam; later is a
+            Break "gap", earlier a Break "clock-step".
+        array : float[n]
+        """
+        c = self.city.channels[channel]
+        x = np.ascontiguousarray(array, np.float32)
+        if x.ndim != 1:
+            raise ValueError(f"push_samples takes one dimension, not {x.ndim}")
+        out: list[Alarm] = []
+        if c.rate_hz is None:
+            t_ns = np.atleast_1d(np.asarray(t0_ns, np.int64))
+            if t_ns.shape != x.shape:
+                raise ValueError(f"{channel} is irregular: as many times as samples, not {t_ns.size} for {x.size}")
+            return self._push_timed(c, t_ns, np.asarray(array, np.float64)) if x.size else []
+        if not isinstance(t0_ns, int | np.integer):
+            raise ValueError(f"{channel} has a rate: one t0_ns, not {type(t0_ns).__name__}")
+        rate = Fraction(c.rate_hz).limit_denominator(100_000)
+        for start in range(0, x.size, 1 << 14):
+            part, t = x[start : start + (1 << 14)], int(t0_ns) + start * rate.denominator * 1_000_000_000 // rate.numerator
+            if not self._assembler.put(self._number[channel], t, rate.numerator, rate.denominator, part):
+                self._drain(out)
+                self._assembler.put(self._number[channel], t, rate.numerator, rate.denominator, part, 1)
+            self._drain(out)
+        return out
+
+    def _push_timed(self, c: Channel, t_ns: NDArray[np.int64], x: NDArray[np.float64]) -> list[Alarm]:
+        """Irregular samples take the way of frames, as a device of their own epoch."""
+        seq, index = self._pushed.get(c.name, (0, 0))
+        frame = wire.pack(
+            (x[None, :] - c.offset) / c.scale,
+            device=c.device,
+            seq=seq,
+            sample_index=index,
+            t_ns=t_ns[None, :],
+            t0_ns=int(t_ns[0]),
+            channel=c.channel,
+            epoch=PUSHED,
+            rate=0,
+        )
+        self._pushed[c.name] = (seq + 1, index + x.size)
+        return self.push(frame)
+
+    def tick(self, t_ns: int) -> list[Alarm]:
+        """Once a second, in order with the frames: what silence means, and what several devices say together."""
+        out: list[Alarm] = []
+        while not self._assembler.settle(PATIENCE):
+            self._drain(out)
+        self._drain(out)
+        self._assembler.tick(PATIENCE)
+        self._drain(out)
+        self._tick_ns = t_ns if self._tick_ns is None else max(t_ns, self._tick_ns)
+        for run in self.runs:
+            for finding in run.tick(self._tick_ns):
+                self._hear(run, finding, out)
+        heads = {name: t for name, t in self._heads.items() if self._assembler.quiet(self._number[name]) < PATIENCE}
+        for site, watch, finding in self.networks.tick(self._tick_ns, heads):
+            out += self._count(self.episodes.hear(finding, site, watch))
+        out += self._count(self.episodes.tick(self._tick_ns))
+        self._unhealthy = self._ailments()
+        return out
+
+    def command(
+        self, alarm_id: str, action: str, *, actor: str, reason: str = "", t_ns: int | None = None, until_ns: int | None = None
+    ) -> list[Alarm]:
+        """An operator's step on an alarm; CommandRefused (``code``) where it is not possible.
+
+        ``action`` is confirm, reject, dispatch, handle, resolve, verify, close, evaluate, shelve (with ``until_ns`` and
+        ``reason``) or unshelve.
+        """
+        now = t_ns if t_ns is not None else self._tick_ns or 0
+        return self._count([self.episodes.command(alarm_id, action, actor=actor, reason=reason, t_ns=now, until_ns=until_ns)])
+
+    def flush(self) -> list[Alarm]:
+        """The streams end here: held frames are let go, open bins and windows are closed."""
+        out: list[Alarm] = []
+        while not self._assembler.settle(PATIENCE, 1):
+            self._drain(out)
+        self._drain(out)
+        for run in self.runs:
+            t_ns = max((self._heads.get(n, 0) for n in run.watch.channels), default=0)
+            for finding in run.flush(t_ns):
+                self._hear(run, finding, out)
+        for site, watch, finding in self.networks.flush(self._heads):
+            out += self._count(self.episodes.hear(finding, site, watch))
+        return out
+
+    # ---- inside ----
+
+    def _drain(self, out: list[Alarm]) -> None:
+        """Let every detector read what there is."""
+        for channels in self._assembler.take_new_streams():
+            self._regroup(set(channels))
+        while dirty := self._assembler.take_dirty():
+            for join, lane in dirty:
+                run, group = self._readers[join]
+                while (piece := self._assembler.take(join, lane)) is not None:
+                    if lane == LIVE and isinstance(piece, Block):
+                        last = piece.time_ns(piece.n - 1)
+                        for c in run.groups[group]:
+                            self._heads[c.name] = last
+                    for finding in run.take(group, lane, piece):
+                        self._hear(run, finding, out)
+
+    def _regroup(self, stream: set[int]) -> None:
+        """A device turned out to send fewer channels together than a group expects: the group falls apart."""
+        for join, (run, group) in enumerate(list(self._readers)):
+            if run.kind.COUPLED:
+                continue
+            members = self._assembler.members(join)
+            part = [m for m in members if m in stream]
+            if part and len(part) < len(members):
+                number = self._assembler.split(join, part)
+                new_group = run.split(group, [self.channels[m] for m in part])
+                assert number == len(self._readers)
+                self._readers.append((run, new_group))
+
+    def _hear(self, run: Run, finding: Finding, out: list[Alarm]) -> None:
+        health: dict[str, list[str]] = {}
+        if run.watch.detector != "health":
+            concerned = [finding.source] if finding.source in self._unhealthy else [] if finding.source else run.watch.channels
+            health = {c: self._unhealthy[c] for c in concerned if c in self._unhealthy}
+        self.networks.hear(run.site.name, run.watch.name, finding)
+        out += self._count(self.episodes.hear(finding, run.site, run.watch.name, health=health))
+
+    def _count(self, alarms: list[Alarm]) -> list[Alarm]:
+        self._revisions += len(alarms)
+        return alarms
+
+    def _ailments(self) -> dict[str, list[str]]:
+        """What ails each channel, as the health watches say at this tick."""
+        ill: dict[str, list[str]] = {}
+        for run in self.runs:
+            if run.watch.detector != "health":
+                continue
+            for kind in run.kind.KINDS:
+                for source in self.episodes.sources(run.site.name, run.watch.name, kind):
+                    for name in [source] if source else run.watch.channels:
+                        ill.setdefault(name, []).append(kind)
+        return ill
+
+    # ---- answers ----
+
+    def take_receipts(self) -> Receipts:
+        """What to answer to devices for everything since the last call."""
+        odd = [(reason, record, 0, 0, 0, 0, False) for reason, record in self._gateway]
+        self._gateway = []
+        a = self._assembler
+        return Receipts(a.take_acks(), a.take_refused() + odd, a.take_greetings())
+
+    def stats(self) -> dict[str, Any]:
+        """Counters since the first start: frames, samples, refused by reason, gaps, duplicates, alarms ..."""
+        counts: dict[str, Any] = self._assembler.counters()
+        for reason, n in self._odd.items():
+            counts["refused"][reason] = counts["refused"].get(reason, 0) + n
+        counts.update(
+            alarms=self.episodes.raised,
+            revisions=self._revisions,
+            active=len(self.episodes.active),
+            detector_errors=sum(r.errors for r in self.runs),
+            unhealthy_channels=len(self._unhealthy),
+        )
+        return counts
+
+    # ---- state ----
+
+    def save(self) -> bytes:
+        """Everything that is needed to go on bit for bit, between two calls."""
+        content = {
+            "v": STATE_VERSION,
+            "version": __version__,
+            "isa": isa.check(),
+            "city": self.city.hash,
+            "readers": [[r.watch.name, g] for r, g in self._readers],
+            "assembler": self._assembler.save(),
+            "runs": {r.watch.name: r.save() for r in self.runs},
+            "episodes": self.episodes.save(),
+            "networks": self.networks.save(),
+            "heads": self._heads,
+            "unhealthy": self._unhealthy,
+            "pushed": self._pushed,
+            "tick_ns": self._tick_ns,
+            "revisions": self._revisions,
+            "odd": self._odd,
+        }
+        packed: bytes = msgpack.packb(content)
+        return packed
+
+    @classmethod
+    def restore(cls, city: City, state: bytes) -> Engine:
+        """An engine that goes on where `save` was called.
+
+        With another configuration, what still fits is taken (episodes always, a watch's detector where nothing of the
+        watch changed) and the rest starts anew; `load_notes` says what did. StateError: these bytes are no state of this
+        version.
+        """
+        try:
+            content = msgpack.unpackb(state, strict_map_key=False)
+            version = content["v"]
+        except Exception as error:
+            raise StateError(f"saved state cannot be read: {error}") from error
+        if version != STATE_VERSION:
+            raise StateError(f"saved state has version {version}, this build takes {STATE_VERSION}")
+        engine = cls.__new__(cls)
+        same = content["city"] == city.hash
+        engine._build(city, {n: r["groups"] for n, r in content["runs"].items()} if same else {})
+        if content["isa"] != isa.check():
+            engine.load_notes.append(f"state of instruction set {content['isa']}, now {isa.check()}: equal within tolerances only")
+        engine._load(content, same)
+        return engine
+
+    def _load(self, content: Mapping[str, Any], same: bool) -> None:
+        self.episodes.load(content["episodes"])
+        self._tick_ns, self._revisions, self._odd = content["tick_ns"], content["revisions"], content["odd"]
+        self._unhealthy, self._pushed = content["unhealthy"], {n: (s, i) for n, (s, i) in content["pushed"].items()}
+        self._heads = {n: t for n, t in content["heads"].items() if n in self._number}
+        if same:
+            order = {(name, g): (r, g) for r in self.runs for name, g in [(r.watch.name, k) for k in range(len(r.groups))]}
+            self._readers = [order[name, g] for name, g in content["readers"]]
+            self._assembler.load(content["assembler"])
+            self.networks.load(content["networks"])
+        else:
+            self.load_notes.append("the configuration changed: streams begin anew")
+        for run in self.runs:
+            saved = content["runs"].get(run.watch.name)
+            if saved is None:
+                self.load_notes.append(f"watch {run.watch.name} is new")
+                continue
+            try:
+                run.load(saved)
+            except StateError as error:
+                self.load_notes.append(str(error))

@@ -1,0 +1,50 @@
+"""Sites with a pipe network: what several pressure sensors say together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lifeline_core.detectors.burst import BurstJoin
+from lifeline_core.model import City, Finding, Site
+from lifeline_core.pipes.graph import PipeGraph
+
+WATCH = "network"  # the name under which a site's located bursts are alarmed
+FAR_NS = 3_600_000_000_000
+
+
+class Networks:
+    """One burst join per site that names a network and has channels at its nodes."""
+
+    def __init__(self, city: City) -> None:
+        self._joins: dict[str, BurstJoin] = {}
+        self._sites = city.sites
+        for site in city.sites.values():
+            nodes = {c.name: c.node for c in city.channels.values() if c.site == site.name and c.node}
+            if site.network and nodes:
+                self._joins[site.name] = BurstJoin(site, nodes, PipeGraph.from_text(site.network, wave_speed=site.wave_speed))
+
+    def hear(self, site: str, watch: str, finding: Finding) -> None:
+        """A detector's finding; onsets of transients are kept for the next tick."""
+        if finding.kind == "transient" and not finding.historical and site in self._joins:
+            self._joins[site].hear(finding, watch)
+
+    def tick(self, t_ns: int, heads: Mapping[str, int]) -> Iterator[tuple[Site, str, Finding]]:
+        """Bursts located now; ``heads``: time of the newest sample of every channel that is not silent."""
+        for name, join in self._joins.items():
+            own = {c: heads.get(c) for c in join.channels}
+            for finding in join.tick(t_ns, own):
+                yield self._sites[name], WATCH, finding
+
+    def flush(self, heads: Mapping[str, int]) -> Iterator[tuple[Site, str, Finding]]:
+        """The streams ended: nothing more is waited for."""
+        t_ns = max(heads.values(), default=0)
+        yield from self.tick(t_ns, {c: t + FAR_NS for c, t in heads.items()})
+
+    def save(self) -> dict[str, Any]:
+        return {name: join.save() for name, join in self._joins.items()}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        for name, saved in state.items():
+            if name in self._joins:
+                self._joins[name].load(saved)
