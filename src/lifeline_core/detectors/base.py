@@ -81,6 +81,10 @@ class Detector:
     def flush(self) -> list[Finding]:
         return []
 
+    def report(self) -> list[dict[str, Any]]:
+        """What it measured last, for people: flat maps, one per channel or place. Nothing is decided by it."""
+        return []
+
     def save(self) -> dict[str, Any]:
         """State as a map of msgpack-able values (bytes for compiled state); enough to go on bit for bit."""
         raise NotImplementedError

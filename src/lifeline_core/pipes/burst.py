@@ -1,0 +1,169 @@
+"""What makes steps at several sensors a burst: drops everywhere, sharp, from one place, and no pump can have done it.
+
+A burst lets water out at one place: a drop runs from there through the whole network. A pump that stops does the same
+from its own place (and raises the pressure on its other side), so a place from which the arrivals are as likely as from
+a pump is not called a burst; on a line that leads to nothing but a pump, sensors beyond the line cannot tell the two
+apart. Changes of demand are too small or too slow to be steps.
+
+Source: triangle rule and polarity as in J. Hampson, PhD thesis, Sheffield 2014, and D. Misiunas et al., J. Water
+Resour. Plann. Manage. 131 (2005) 316-325.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lifeline_core.pipes.arrivals import pick_arrivals
+from lifeline_core.pipes.candidates import Candidates
+from lifeline_core.pipes.graph import PipeGraph
+from lifeline_core.pipes.search import Heard, Speeds, node_scores
+
+FEWEST = 3  # sensors; fewer locate nothing in a looped network
+AGREEING = 0.6  # of the sensors keep the triangle rule with each other
+LATE = 10.0  # a weak beginning is noticed late by up to so many of its standard deviations (seen on simulated bursts)
+SLACK = 5.0  # standard deviations allowed in the triangle rule
+SHARP_S = 1.5  # median time to 80 % of the step
+MISFIT = 2.0  # median residual in standard deviations
+PUMP = math.log(0.1)  # likelihood of a pump's place against the best place from which on it may have been the pump;
+PUMP_SPEEDS = Speeds(0.75, 1.25, 0.1)  # with more freedom for the speed: the doubt is in the pump's favour
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One step at one node of the network: when, how sure, its first motion (-1 drop, 1 surge), how large, how fast."""
+
+    node: str
+    t_s: float
+    sd_s: float
+    polarity: int
+    step: float
+    rise_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``reason`` is empty for a burst, else one word; ``used`` the arrivals that went into the location."""
+
+    candidates: Candidates
+    used: tuple[Arrival, ...]
+    reason: str
+
+
+def one_each(arrivals: Sequence[Arrival]) -> list[Arrival]:
+    """One arrival a node: where two sensors stand at one, the surer; in order of time, then name."""
+    best: dict[str, Arrival] = {}
+    for a in sorted(arrivals, key=lambda a: (a.sd_s, a.t_s)):
+        best.setdefault(a.node, a)
+    return sorted(best.values(), key=lambda a: (a.t_s, a.node))
+
+
+def agreeing(graph: PipeGraph, arrivals: Sequence[Arrival]) -> list[Arrival]:
+    """Those that one source can explain: no two further apart in time than a wave takes between them.
+
+    As long as a pair is, the arrival with the most such pairs (among equals the less sure) is left out.
+    """
+    kept = list(arrivals)
+    way = np.array([[graph.routes(a.node).time_s[graph.index[b.node]] for b in kept] for a in kept])
+    t, sd = np.array([a.t_s for a in kept]), np.array([a.sd_s for a in kept])
+    slack = SLACK * np.hypot(sd[:, None], sd[None, :])
+    # Only the later of two may have been noticed late.
+    late = LATE * np.where(t[:, None] > t[None, :], sd[:, None], sd[None, :])
+    apart = np.abs(t[:, None] - t[None, :]) > way / Speeds().least + slack + late
+    left = np.arange(len(kept))
+    while apart[np.ix_(left, left)].any():
+        wrong = apart[np.ix_(left, left)].sum(axis=1)
+        worst = max(range(len(left)), key=lambda i: (wrong[i], sd[left[i]], i))
+        left = np.delete(left, worst)
+    return [kept[i] for i in left]
+
+
+def judge(
+    graph: PipeGraph, arrivals: Sequence[Arrival], *, solve_speed: bool = True, speed_sd: float = 0.04
+) -> Verdict:
+    """Whether these steps are a burst, and where.
+
+    Returns
+    -------
+    Verdict
+        ``reason``: "few" (fewer than three nodes, or too few that agree), "surge" (one of them rose), "slow",
+        "scattered" (no place explains them), "pump" (a pump's place explains them), or empty.
+    """
+    heard = one_each(arrivals)
+    nowhere = Candidates.none(graph)
+    if len(heard) < FEWEST:
+        return Verdict(nowhere, tuple(heard), "few")
+    if any(a.polarity >= 0 for a in heard):
+        return Verdict(nowhere, tuple(heard), "surge")
+    if float(np.median([a.rise_s for a in heard])) > SHARP_S:
+        return Verdict(nowhere, tuple(heard), "slow")
+    used = agreeing(graph, heard)
+    if len(used) < max(FEWEST, AGREEING * len(heard)):
+        return Verdict(nowhere, tuple(used), "few")
+    when, sd = {a.node: a.t_s for a in used}, {a.node: a.sd_s for a in used}
+    late = {a.node: LATE * a.sd_s for a in used}
+    found = graph.locate(when, sd_s=sd, solve_speed=solve_speed, speed_sd=speed_sd, late_s=late)
+    if found[0].misfit > MISFIT:
+        return Verdict(nowhere, tuple(used), "scattered")
+    pumps = np.array([i for _, a, b in graph.devices for i in (a, b)], dtype=np.intp)
+    if len(pumps):
+        heard_by = Heard.of(graph, when, sd, late)
+        score = node_scores(graph, heard_by, pumps, speeds=PUMP_SPEEDS, speed_sd=speed_sd)
+        if float(score.max()) - found.best_score >= PUMP:
+            return Verdict(nowhere, tuple(used), "pump")
+    return Verdict(found, tuple(used), "")
+
+
+def locate_burst(
+    graph: PipeGraph,
+    p: ArrayLike,
+    nodes: Sequence[str],
+    fs: float,
+    *,
+    t0_s: float = 0.0,
+    min_step: float = 0.3,
+    rise_s: float = 1.0,
+    clock_sd_s: float = 0.0,
+    **kw: Any,
+) -> Candidates:
+    """Pick the arrivals at all sensors and locate, in one call.
+
+    Parameters
+    ----------
+    graph : PipeGraph
+    p : array_like[n_sensors, n]
+        Pressure or head; ``nodes`` names the place of each row.
+    fs, t0_s, min_step, rise_s
+        See `lifeline_core.pipes.arrivals.pick_arrivals`.
+    clock_sd_s : float
+        Standard deviation of the sensors' clocks against each other, seconds.
+    **kw
+        ``solve_speed``, ``speed_sd`` of `lifeline_core.pipes.search.search`.
+
+    Returns
+    -------
+    Candidates
+        Empty where nothing is a burst.
+
+    Raises
+    ------
+    ValueError
+        Another number of nodes than rows, a node that is not in the network, or what `pick_arrivals` refuses.
+    """
+    rows = np.atleast_2d(np.asarray(p))
+    if len(nodes) != len(rows):
+        raise ValueError(f"nodes names every row of p: {len(rows)} rows, got {len(nodes)} names")
+    for node in nodes:
+        graph.node_index(node)
+    found = pick_arrivals(rows, fs, t0_s=t0_s, min_step=min_step, rise_s=rise_s)
+    heard = [
+        Arrival(node, float(found.t_s[i]), float(np.hypot(found.sd_s[i], clock_sd_s)), int(found.polarity[i]),
+                float(found.step[i]), float(found.rise_s[i]))
+        for i, node in enumerate(nodes) if found.polarity[i]
+    ]  # fmt: skip
+    return judge(graph, heard, **kw).candidates

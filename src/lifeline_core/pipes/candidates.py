@@ -1,0 +1,168 @@
+"""Where a wave may have begun: places in the order of their likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from lifeline_core.pipes.graph import PipeGraph
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One node, or one link with the best place inside it.
+
+    Attributes
+    ----------
+    link : str
+        The link it lies on; for a node, one that ends there.
+    offset_m : float
+        From the link's first node as the .inp has it.
+    node : str or None
+        None inside a link.
+    x, y : float
+        In the units of the .inp, on the straight line between the ends; NaN where it gives none.
+    t0_s : float
+        When the wave began, on the clock of the arrivals.
+    rms_s : float
+        Root mean square of what the arrivals differ from this place's, all of them counted.
+    misfit : float
+        The same in standard deviations, the median of the absolute values: about 0.7 for the truth.
+    probability : float
+        Over all candidates of one search it sums to 1.
+    likelihood : float
+        Of the arrivals if it began here, 1 at the place that explains them best; no prior.
+    speed : float
+        m/s: the nominal wave speed times the scale that fits best here.
+    """
+
+    link: str
+    offset_m: float
+    node: str | None
+    x: float
+    y: float
+    t0_s: float
+    rms_s: float
+    misfit: float
+    probability: float
+    likelihood: float
+    speed: float
+
+    @property
+    def name(self) -> str:
+        """The node's name, or the link's."""
+        return self.node if self.node is not None else self.link
+
+
+class Candidates(Sequence[Candidate]):
+    """Candidates, the likeliest first; empty where there is none. Rows are made when they are asked for."""
+
+    def __init__(
+        self,
+        graph: PipeGraph,
+        link: NDArray[np.intp],
+        offset_m: Floats,
+        node: NDArray[np.intp],
+        fit: dict[str, Floats],
+        best_score: float = float("nan"),
+    ) -> None:
+        self._graph, self._link, self._offset, self._node, self._fit = graph, link, offset_m, node, fit
+        self.best_score = best_score  # log likelihood of the place that explains the arrivals best
+
+    @classmethod
+    def none(cls, graph: PipeGraph) -> Candidates:
+        """An empty list."""
+        whole, real = np.zeros(0, dtype=np.intp), np.zeros(0)
+        keys = ("t0_s", "rms_s", "misfit", "probability", "likelihood", "speed")
+        return cls(graph, whole, real, whole, dict.fromkeys(keys, real))
+
+    @property
+    def probability(self) -> Floats:
+        """Of every candidate, falling."""
+        return self._fit["probability"]
+
+    def __len__(self) -> int:
+        return len(self._link)
+
+    @overload
+    def __getitem__(self, i: int) -> Candidate: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Candidate]: ...
+    def __getitem__(self, i: int | slice) -> Candidate | list[Candidate]:
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        k = range(len(self))[i]
+        g, link, node = self._graph, int(self._link[k]), int(self._node[k])
+        x, y = self._place(link, float(self._offset[k]), node)
+        return Candidate(
+            link=g.links[link], offset_m=float(self._offset[k]), node=g.nodes[node] if node >= 0 else None, x=x, y=y,
+            **{key: float(value[k]) for key, value in self._fit.items()},
+        )  # fmt: skip
+
+    def _place(self, link: int, offset: float, node: int) -> tuple[float, float]:
+        g = self._graph
+        if node >= 0:
+            return float(g.x[node]), float(g.y[node])
+        a, b = g.link_a[link], g.link_b[link]
+        part = offset / g.length_m[link]
+        return float(g.x[a] + part * (g.x[b] - g.x[a])), float(g.y[a] + part * (g.y[b] - g.y[a]))
+
+    def region(self, level: float = 0.9) -> list[Candidate]:
+        """The fewest candidates that together have at least this probability."""
+        if not 0 < level <= 1:
+            raise ValueError(f"level is within 0 .. 1, got {level!r}")
+        if not len(self):
+            return []
+        n = int(np.searchsorted(np.cumsum(self.probability), level - 1e-12)) + 1
+        return self[: min(n, len(self))]
+
+    def distance_m(self, i: int, node: str) -> float:
+        """Metres along pipes from candidate ``i`` to a node; inf where there is no way."""
+        return float(self._reach(i)[self._graph.node_index(node)])
+
+    def _reach(self, i: int) -> Floats:
+        """Metres along pipes from a candidate to every node."""
+        g, node, link = self._graph, int(self._node[i]), int(self._link[i])
+        if node >= 0:
+            return g.distances_m(node)
+        a, b, offset = int(g.link_a[link]), int(g.link_b[link]), float(self._offset[i])
+        ends = ((a, offset), (b, g.length_m[link] - offset))
+        found: Floats = np.minimum(*(np.where(g.barrier[k], np.inf, g.distances_m(k)) + d for k, d in ends))
+        for k, d in ends:
+            found[k] = min(found[k], d)
+        return found
+
+    def sd_m(self, level: float = 0.9) -> float:
+        """Root mean square distance along pipes from the first candidate over the region of that probability."""
+        n = len(self.region(level))
+        if n == 0:
+            return float("nan")
+        g, reach = self._graph, self._reach(0)
+        link, offset = self._link[:n], self._offset[:n]
+        d = np.minimum(reach[g.link_a[link]] + offset, reach[g.link_b[link]] + g.length_m[link] - offset)
+        inside = (link == self._link[0]) & (self._node[:n] < 0) & (self._node[0] < 0)
+        d = np.where(inside, np.abs(offset - self._offset[0]), d)
+        at = self._node[:n] >= 0
+        d[at] = reach[self._node[:n][at]]
+        weight = np.where(np.isfinite(d), self.probability[:n], 0.0)
+        return float(np.sqrt((weight * np.where(np.isfinite(d), d, 0.0) ** 2).sum() / max(weight.sum(), 1e-300)))
+
+    def to_rows(self, limit: int = 20, level: float = 0.9) -> list[dict[str, Any]]:
+        """The region as plain maps, at most ``limit``; where it is larger, links between two listed nodes go first."""
+        rows = self.region(level)
+        if len(rows) > limit:
+            g, nodes = self._graph, {c.node for c in rows}
+            ends = {name: (g.nodes[a], g.nodes[b]) for name, a, b in zip(g.links, g.link_a, g.link_b, strict=True)}
+            rows = [c for c in rows if c.node is not None or not nodes.issuperset(ends[c.link])]
+        return [
+            {"node" if c.node is not None else "link": c.name, "offset_m": round(c.offset_m, 1),
+             "probability": round(c.probability, 4)}
+            for c in rows[:limit]
+        ]  # fmt: skip
