@@ -1,0 +1,138 @@
+"""The database of the outbox: opened and checked, its transactions, and what a damaged one still gives."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+
+from lifeline_core.errors import StoreError
+from lifeline_core.model import Alarm
+
+SCHEMA = 1
+_TABLES = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE alarms(seq INTEGER PRIMARY KEY, alarm_id TEXT NOT NULL, revision INTEGER NOT NULL,
+                    published_ns INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE(alarm_id, revision));
+CREATE TABLE consumers(name TEXT PRIMARY KEY, cursor INTEGER NOT NULL, updated INTEGER NOT NULL) WITHOUT ROWID;
+"""
+DECODER = msgspec.msgpack.Decoder(Alarm)
+
+
+class Damaged(Exception):
+    """The file is no database, or not one of ours."""
+
+
+class Refusals:
+    """What SQLite or the disk refuses leaves as StoreError."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, apsw.Error):
+            raise StoreError(errno.EIO, f"the outbox: {error}") from error
+        if isinstance(error, OSError) and not isinstance(error, StoreError):
+            raise StoreError(error.errno, f"the outbox: {error.strerror}") from error
+
+
+class Transaction(Refusals):
+    """All of it or nothing."""
+
+    def __init__(self, db: apsw.Connection) -> None:
+        self.db = db
+
+    def __enter__(self) -> None:
+        with Refusals():
+            self.db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        with Refusals():
+            try:
+                if error is None:
+                    self.db.execute("COMMIT")
+            finally:
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
+        super().__exit__(kind, error, trace)
+
+
+def connect(path: Path) -> apsw.Connection:
+    """An open, checked database of this schema; Damaged where the file cannot be one."""
+    db = None
+    try:
+        db = apsw.Connection(str(path))
+        db.set_busy_timeout(2000)
+        asked = {"locking_mode": ("EXCLUSIVE", "exclusive"), "journal_mode": ("WAL", "wal"), "synchronous": ("FULL", 2)}
+        for name, (value, expected) in asked.items():
+            db.execute(f"PRAGMA {name} = {value}")
+            got = db.pragma(name)
+            if got != expected:
+                raise StoreError(errno.EIO, f"{path}: SQLite gives {name} = {got!r} where {expected!r} was asked")
+        db.execute("PRAGMA cell_size_check = ON; PRAGMA journal_size_limit = 16777216")
+        said = db.pragma("quick_check")
+        if said != "ok":
+            raise Damaged(f"quick_check: {str(said).splitlines()[0]}")
+        version = db.pragma("user_version")
+        if version == 0:
+            db.execute(f"BEGIN IMMEDIATE; {_TABLES} INSERT INTO meta VALUES('last_seq', 0); "
+                       f"PRAGMA user_version = {SCHEMA}; COMMIT")
+        elif version != SCHEMA:
+            raise Damaged(f"schema {version}, this build has {SCHEMA}")
+        for columns in ("key, value FROM meta", "seq, alarm_id, revision, published_ns, body FROM alarms",
+                        "name, cursor, updated FROM consumers"):
+            db.execute(f"SELECT {columns} LIMIT 1").fetchall()
+        return db
+    except BaseException as e:
+        if db is not None:
+            db.close()
+        if isinstance(e, apsw.BusyError | apsw.LockedError):
+            raise StoreError(errno.EAGAIN, f"{path}: another process has the outbox open") from e
+        if isinstance(e, apsw.NotADBError | apsw.CorruptError | apsw.FormatError | apsw.SQLError):
+            raise Damaged(str(e)) from e
+        if isinstance(e, apsw.Error):
+            raise StoreError(errno.EIO, f"{path}: {e}") from e
+        raise
+
+
+def carry_over(bad: Path, db: apsw.Connection) -> int:
+    """Whatever can still be read from a damaged database, from both ends towards the damage; how many alarms."""
+    saved = 0
+    try:
+        old = apsw.Connection(str(bad), flags=apsw.SQLITE_OPEN_READWRITE)
+    except apsw.Error:
+        return 0
+    try:
+        with Transaction(db):
+            for order in ("ASC", "DESC"):
+                for row in _rows(old, f"SELECT seq, alarm_id, revision, published_ns, body FROM alarms ORDER BY seq {order}"):
+                    if _is_whole(row):
+                        db.execute("INSERT OR IGNORE INTO alarms VALUES(?, ?, ?, ?, ?)", row)
+                        saved += db.changes()
+            last = max([0, *(v for (v,) in _rows(old, "SELECT value FROM meta") if isinstance(v, int))])
+            db.execute("REPLACE INTO meta VALUES('last_seq', ?)", (last,))
+            for row in _rows(old, "SELECT name, cursor, updated FROM consumers"):
+                db.execute("INSERT OR IGNORE INTO consumers VALUES(?, ?, ?)", row)
+    finally:
+        old.close()
+    return saved
+
+
+def _rows(old: apsw.Connection, query: str) -> Iterator[tuple[Any, ...]]:
+    try:
+        yield from old.execute(query)
+    except apsw.Error:
+        return
+
+
+def _is_whole(row: tuple[Any, ...]) -> bool:
+    """The row's columns are what its body says."""
+    try:
+        alarm = DECODER.decode(row[4])
+    except (msgspec.MsgspecError, TypeError):
+        return False
+    return (alarm.seq, alarm.alarm_id, alarm.revision, alarm.published_ns) == tuple(row[:4])

@@ -1,0 +1,242 @@
+"""The alarm outbox: every alarm once, numbered without holes, kept until the platforms have it.
+
+SQLite in WAL mode with synchronous=FULL: what `put` returned survives a power cut (NORMAL would lose it, and killing the
+process cannot show that). One connection in one thread of one process; another process is locked out.
+
+    meta(key, value)                                 last_seq goes on after everything was pruned
+    alarms(seq, alarm_id, revision, published_ns, body)     body: the Alarm as msgpack, UNIQUE(alarm_id, revision)
+    consumers(name, cursor, updated)
+
+**The number's second home.** ``<name>.seq`` beside the database says the highest seq that may have been given away. It is
+brought to the disk *before* each commit, so it is never behind: numbering that goes on from it after the database was
+lost gives no number twice. It can be ahead by the one `put` that a crash cut short; only where that very crash also
+ruined the database do these numbers stay unused. With a sound database the database decides, and there is no hole.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import apsw
+import msgspec
+
+from lifeline_core.errors import StoreError
+from lifeline_core.model import NS, Alarm
+from lifeline_core.store import disk
+from lifeline_core.store.database import DECODER, Damaged, Refusals, Transaction, carry_over, connect
+from lifeline_core.store.mark import Mark
+
+CONSUMERS = 256  # a name holds rows back for ever, so there are not arbitrarily many
+_DAY_NS = 86_400 * NS
+
+
+class Outbox:
+    """Alarms on their way to the platforms.
+
+    Parameters
+    ----------
+    path
+        The database file; its directory is made where it is missing. A damaged file is set aside, what can still be
+        read from it is carried over, and ``problems`` says so.
+
+    Attributes
+    ----------
+    last_seq : int
+        The highest number given; may be asked from any thread.
+    problems : list of str
+
+    Raises
+    ------
+    StoreError
+        Another process has it open, or the disk refuses.
+    RuntimeError
+        A call from another thread than the first one's.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.problems: list[str] = []
+        self.last_seq = 0
+        self._thread: int | None = None
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._mark = Mark(self.path.with_name(self.path.name + ".seq"))
+        except OSError as e:
+            raise StoreError(e.errno, f"{self.path}: {e.strerror}") from e
+        try:
+            self._db = self._open()
+        except BaseException:
+            self._mark.close()
+            raise
+
+    # ---- the service's side ----
+
+    def put(self, alarms: Sequence[Alarm], published_ns: int) -> list[Alarm]:
+        """Keep the alarms it does not have yet, all in one transaction; these, with ``seq`` and ``published_ns``.
+
+        On return they are on the disk: now they may be published. On StoreError none of them is kept.
+        """
+        if not alarms:
+            return []
+        db = self._own()
+        seq, new = self.last_seq, []
+        with Transaction(db):
+            for alarm in alarms:
+                key = (alarm.alarm_id, alarm.revision)
+                if db.execute("SELECT 1 FROM alarms WHERE alarm_id = ? AND revision = ?", key).fetchone():
+                    continue
+                seq += 1
+                stored = msgspec.structs.replace(alarm, seq=seq, published_ns=published_ns)
+                db.execute("INSERT INTO alarms VALUES(?, ?, ?, ?, ?)", (seq, *key, published_ns, msgspec.msgpack.encode(stored)))
+                new.append(stored)
+            if new:
+                db.execute("REPLACE INTO meta VALUES('last_seq', ?)", (seq,))
+                self._mark.write(self.last_seq, seq)
+        self.last_seq = seq
+        return new
+
+    def prune(self, now_ns: int, retain_days: int) -> int:
+        """Drop rows that every named consumer has acknowledged and that are older than ``retain_days``; how many.
+
+        Numbers are never given again. Feed the journal through the engine first: what a restart says again is known by
+        its row. Rows go oldest first, so one young row keeps the younger-numbered ones.
+        """
+        if retain_days < 0:
+            raise ValueError(f"retain_days >= 0: {retain_days}")
+        db = self._own()
+        with Transaction(db):
+            db.execute(
+                "DELETE FROM alarms WHERE seq <= (SELECT coalesce(min(cursor), ?) FROM consumers) AND seq < "
+                "coalesce((SELECT seq FROM alarms WHERE published_ns >= ? ORDER BY seq LIMIT 1), ?)",
+                (self.last_seq, now_ns - retain_days * _DAY_NS, self.last_seq + 1))
+            return db.changes()
+
+    # ---- the platforms' side ----
+
+    def read(self, after: int, max: int = 100) -> list[Alarm]:
+        """At most ``max`` alarms with ``seq > after``, in order.
+
+        A row that this build cannot read is passed over and named in ``problems``.
+        """
+        if after < 0 or max < 1:
+            raise ValueError(f"after >= 0 and max >= 1: {after}, {max}")
+        db, found = self._own(), []
+        with Refusals():
+            for seq, body in db.execute("SELECT seq, body FROM alarms WHERE seq > ? ORDER BY seq", (after,)):
+                try:
+                    found.append(DECODER.decode(body))
+                except msgspec.MsgspecError as e:
+                    said = f"alarm {seq} cannot be read: {e}"
+                    if said not in self.problems:
+                        self.problems.append(said)
+                if len(found) == max:
+                    break
+        return found
+
+    def cursor(self, consumer: str) -> int:
+        """What ``consumer`` has acknowledged; one that is new begins at 0, and from now on rows are kept for it."""
+        db = self._own()
+        _check_name(consumer)
+        with Refusals():
+            row = db.execute("SELECT cursor FROM consumers WHERE name = ?", (consumer,)).fetchone()
+        if row:
+            return int(row[0])
+        with Transaction(db):
+            (n,) = db.execute("SELECT count(*) FROM consumers").fetchone() or (0,)
+            if n >= CONSUMERS:
+                raise ValueError(f"at most {CONSUMERS} named consumers; forget one first: {consumer!r}")
+            db.execute("INSERT INTO consumers VALUES(?, 0, 0)", (consumer,))
+        return 0
+
+    def ack(self, consumer: str, cursor: int, now_ns: int = 0) -> int:
+        """``consumer`` has everything up to ``cursor``; its cursor after that, which only moves forward.
+
+        ``now_ns`` is kept beside it, for people.
+        """
+        if cursor < 0:
+            raise ValueError(f"cursor >= 0: {cursor}")
+        if cursor > self.last_seq:
+            raise ValueError(f"cursor <= {self.last_seq}, the last seq there is: {cursor}")
+        held = self.cursor(consumer)
+        if cursor <= held:
+            return held
+        db = self._own()
+        with Transaction(db):
+            db.execute("UPDATE consumers SET cursor = ?, updated = ? WHERE name = ?", (cursor, now_ns, consumer))
+        return cursor
+
+    def consumers(self) -> dict[str, int]:
+        """Cursor by name."""
+        db = self._own()
+        with Refusals():
+            return {str(name): int(at) for name, at in db.execute("SELECT name, cursor FROM consumers ORDER BY name")}
+
+    def forget(self, consumer: str) -> None:
+        """No longer keep rows for ``consumer``."""
+        db = self._own()
+        with Transaction(db):
+            db.execute("DELETE FROM consumers WHERE name = ?", (consumer,))
+
+    def close(self) -> None:
+        """May be called from any thread, once the others have stopped."""
+        self._db.close()
+        self._mark.close()
+
+    def __enter__(self) -> Outbox:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # ---- opening ----
+
+    def _own(self) -> apsw.Connection:
+        here = threading.get_ident()
+        if self._thread is None:
+            self._thread = here
+        if self._thread != here:
+            raise RuntimeError(f"the outbox belongs to thread {self._thread}, the first that used it; this is {here}")
+        return self._db
+
+    def _open(self) -> apsw.Connection:
+        was_there = self.path.exists()
+        try:
+            db = connect(self.path)
+        except Damaged as e:
+            bad = disk.set_aside(self.path, self.path.name + ".*")
+            db = connect(self.path)
+            saved = carry_over(bad, db)
+            self.problems.append(f"{self.path.name}: {e}; set aside as {bad.name}, {saved} alarms carried over")
+            was_there = True
+        with Refusals():
+            (last,) = db.execute("SELECT value FROM meta WHERE key = 'last_seq'").fetchone() or (0,)
+            (rows,) = db.execute("SELECT coalesce(max(seq), 0) FROM alarms").fetchone() or (0,)
+        if not was_there and self._mark.seq:
+            self.problems.append(f"{self.path.name}: the database is missing")
+        elif max(last, rows) < self._mark.before:
+            self.problems.append(f"{self.path.name}: an older database, it ends at {max(last, rows)} of {self._mark.before}")
+        fresh = bool(self.problems)
+        self.last_seq = max(last, rows, self._mark.seq if fresh else 0)
+        if fresh:
+            self.problems.append(f"{self.path.name}: numbers go on after {self.last_seq}")
+        try:
+            if self.last_seq != last:
+                with Transaction(db):
+                    db.execute("REPLACE INTO meta VALUES('last_seq', ?)", (self.last_seq,))
+            if self._mark.seq < self.last_seq:
+                self._mark.write(self.last_seq, self.last_seq)
+            # Names too: SQLite does not sync the removal of the rollback journal it made the tables with, and one that
+            # a power cut brought back would undo everything since.
+            disk.fsync_directory(self.path.parent)
+        except OSError as e:
+            db.close()
+            raise StoreError(e.errno, f"{self.path}: {e.strerror}") from e
+        return db
+
+
+def _check_name(consumer: str) -> None:
+    if not 0 < len(consumer) <= 200:
+        raise ValueError(f"a consumer's name has 1 to 200 characters: {consumer[:200]!r}")
