@@ -1,0 +1,117 @@
+# serves: lifeline_core.dsp
+"""Memory for kernels/spectrum.c: one stream of rows and the sums of its segments' spectra."""
+
+from libc.stdint cimport int64_t, uint32_t
+
+import numpy as np
+
+from lifeline_core.errors import raise_status
+
+cdef extern from "spectrum.h":
+    ctypedef struct ll_spectrum_sums:
+        pass
+    ctypedef struct ll_spectrum_plan:
+        uint32_t n, hop, n_ch, detrend, cross, skip
+    ctypedef struct ll_spectrum_api:
+        ll_spectrum_sums *(*open)(const ll_spectrum_plan *, const float *) nogil
+        void (*close)(ll_spectrum_sums *) nogil
+        int (*push)(ll_spectrum_sums *, const float *, Py_ssize_t, size_t) nogil
+        void (*reset)(ll_spectrum_sums *) nogil
+        void (*restart)(ll_spectrum_sums *) nogil
+        int (*power)(ll_spectrum_sums *, double *, int64_t *) nogil
+        int (*matrix)(ll_spectrum_sums *, double *, int64_t *) nogil
+        int (*each)(ll_spectrum_sums *, const float *, Py_ssize_t, size_t, const double *, float *) nogil
+        size_t (*size)(const ll_spectrum_sums *) nogil
+        int (*save)(const ll_spectrum_sums *, unsigned char *) nogil
+        int (*load)(ll_spectrum_sums *, const unsigned char *, size_t) nogil
+    const ll_spectrum_api *ll_spectrum() nogil
+
+cdef const ll_spectrum_api *K = ll_spectrum()
+
+
+cdef class Lanes:
+    """Segments of float32 rows through the lane-batched transform; dsp/spectrum.py gives it meaning."""
+
+    cdef ll_spectrum_sums *s
+    cdef readonly int n, hop, n_ch, n_f
+
+    def __cinit__(self, const float[::1] window, int hop, int n_ch, int detrend, bint cross, bint skip):
+        cdef ll_spectrum_plan plan
+        plan.n, plan.hop, plan.n_ch, plan.detrend = window.shape[0], hop, n_ch, detrend
+        plan.cross, plan.skip = cross, skip
+        self.s = K.open(&plan, &window[0])
+        if self.s is NULL:
+            raise_status(-3, f"spectrum of n={window.shape[0]} hop={hop} n_ch={n_ch}")
+        self.n, self.hop, self.n_ch, self.n_f = plan.n, hop, n_ch, plan.n // 2 + 1
+
+    def __dealloc__(self):
+        K.close(self.s)
+
+    def push(self, const float[:, :] x):
+        """Take x float32[n_ch, n] in; samples of a row lie side by side in memory."""
+        cdef Py_ssize_t stride = x.strides[0] // sizeof(float)
+        cdef size_t n = x.shape[1]
+        cdef int status
+        if x.shape[0] != self.n_ch or (n > 1 and x.strides[1] != sizeof(float)):
+            raise_status(-2, f"spectrum of {self.n_ch} rows")
+        if n == 0:
+            return
+        with nogil:
+            status = K.push(self.s, &x[0, 0], stride, n)
+        raise_status(status, "spectrum")
+
+    def reset(self):
+        K.reset(self.s)
+
+    def restart(self):
+        with nogil:
+            K.restart(self.s)
+
+    def power(self):
+        """Sums of |X|^2 float64[n_ch, n_f] and the segments in each, int64[n_ch]."""
+        out, used = np.empty((self.n_ch, self.n_f)), np.empty(self.n_ch, np.int64)
+        cdef double[:, ::1] o = out
+        cdef int64_t[::1] u = used
+        cdef int status
+        with nogil:
+            status = K.power(self.s, &o[0, 0], &u[0])
+        raise_status(status, "spectrum")
+        return out, used
+
+    def matrix(self):
+        """Sums of conj(X_i) X_j complex128[n_f, n_ch, n_ch] and the segments in each, int64[n_ch, n_ch]."""
+        out, used = np.empty((self.n_f, self.n_ch, self.n_ch), np.complex128), np.empty((self.n_ch, self.n_ch), np.int64)
+        cdef double complex[:, :, ::1] o = out
+        cdef int64_t[:, ::1] u = used
+        cdef int status
+        with nogil:
+            status = K.matrix(self.s, <double *> &o[0, 0, 0], &u[0, 0])
+        raise_status(status, "spectrum")
+        return out, used
+
+    def each(self, const float[:, :] x, const double[::1] scale):
+        """scale * |X|^2 of every whole segment of x, float32[n_ch, n_segments, n_f]."""
+        cdef Py_ssize_t stride = x.strides[0] // sizeof(float)
+        cdef size_t n_seg = 1 + (x.shape[1] - self.n) // self.hop if x.shape[1] >= self.n else 0
+        if x.shape[0] != self.n_ch or scale.shape[0] != self.n_f or x.strides[1] != sizeof(float):
+            raise_status(-2, f"spectrum of {self.n_ch} rows")
+        if n_seg == 0:
+            raise_status(-1, "spectrum")
+        out = np.empty((self.n_ch, n_seg, self.n_f), np.float32)
+        cdef float[:, :, ::1] o = out
+        cdef int status
+        with nogil:
+            status = K.each(self.s, &x[0, 0], stride, n_seg, &scale[0], &o[0, 0, 0])
+        raise_status(status, "spectrum")
+        return out
+
+    def save(self):
+        cdef bytearray out = bytearray(K.size(self.s))
+        cdef unsigned char[::1] o = out
+        raise_status(K.save(self.s, &o[0]), "spectrum")
+        return bytes(out)
+
+    def load(self, const unsigned char[::1] state):
+        if state.shape[0] == 0:
+            raise_status(-5, "spectrum")
+        raise_status(K.load(self.s, &state[0], state.shape[0]), "spectrum")

@@ -1,0 +1,203 @@
+# serves: lifeline_core.dsp
+"""Memory for kernels/stats.c: bins of many rows, and guards that look at rows for flat lines and clipping."""
+
+from libc.stdint cimport int32_t, int64_t
+
+import struct
+
+import numpy as np
+
+from lifeline_core.errors import StateError, raise_status
+
+cdef extern from "stats.h":
+    ctypedef struct ll_stats_clock:
+        int64_t anchor_ns, index, rate_num, rate_den
+        const int64_t *t_ns
+    ctypedef struct ll_stats_cell:
+        int64_t seen
+    ctypedef struct ll_stats_row:
+        int64_t finite, bad, clipped, longest
+        double mean, rms, deviation, low, high, sum, square
+    ctypedef struct ll_stats_guard:
+        int64_t run
+        int32_t flat, clip
+    ctypedef struct ll_stats_rule:
+        int64_t flat_need, flat_ns, window_ns, clip_need
+        float low, high, rest
+    ctypedef struct ll_stats_event:
+        int64_t active, sample, t_ns, onset_ns, count
+        double value
+    ctypedef struct ll_stats_api:
+        int (*bin)(const ll_stats_clock *, int64_t, int64_t *, int64_t *) nogil
+        void (*open)(ll_stats_cell *, size_t) nogil
+        void (*add)(ll_stats_cell *, size_t, const float *, Py_ssize_t, size_t, const float *, const float *) nogil
+        void (*read)(const ll_stats_cell *, size_t, ll_stats_row *) nogil
+        size_t (*flat)(ll_stats_guard *, const ll_stats_rule *, const float *, size_t, size_t, const ll_stats_clock *,
+                       ll_stats_event *, int *) nogil
+        size_t (*clip)(ll_stats_guard *, const ll_stats_rule *, const float *, size_t, size_t, const ll_stats_clock *, int,
+                       ll_stats_event *, int *) nogil
+    const ll_stats_api *ll_stats() nogil
+
+cdef const ll_stats_api *K = ll_stats()
+
+HEAD = struct.Struct("<4sII")
+VERSION = 1
+ROW = np.dtype([("count", "i8"), ("bad", "i8"), ("clipped", "i8"), ("flat_run", "i8"), ("mean", "f8"), ("rms", "f8"),
+                ("std", "f8"), ("min", "f8"), ("max", "f8"), ("sum", "f8"), ("sum_sq", "f8")])
+CELL = sizeof(ll_stats_cell)
+GUARD = sizeof(ll_stats_guard)
+
+
+def bin_of(int64_t anchor_ns, int64_t index, int64_t rate_num, int64_t rate_den, int64_t bin_ns):
+    """The number of the clock-aligned bin that sample `index` lies in, and how many samples from it on share that bin."""
+    cdef ll_stats_clock clock
+    cdef int64_t number = 0, n = 0
+    clock.anchor_ns, clock.index, clock.rate_num, clock.rate_den, clock.t_ns = anchor_ns, index, rate_num, rate_den, NULL
+    raise_status(K.bin(&clock, bin_ns, &number, &n), f"bins of {bin_ns} ns at a rate of {rate_num}/{rate_den}")
+    return number, n
+
+
+cdef _rows(const float[:, :] x, Py_ssize_t n_ch):
+    if x.shape[0] != n_ch or (x.shape[1] > 1 and x.strides[1] != sizeof(float)):
+        raise_status(-2, f"stats of {n_ch} rows")
+
+
+def _packed(tag, memory):
+    return HEAD.pack(tag, VERSION, memory.nbytes) + memory.tobytes()
+
+
+def _unpacked(tag, state, memory):
+    state = bytes(state)
+    if state[:HEAD.size] != HEAD.pack(tag, VERSION, memory.nbytes) or len(state) != HEAD.size + memory.nbytes:
+        raise StateError(f"stats: saved state is of another version, size or build ({len(state)} bytes)")
+    memory[:] = np.frombuffer(state, np.uint8, offset=HEAD.size)
+
+
+cdef class Cells:
+    """The open bin of n_ch rows."""
+
+    cdef object memory
+    cdef unsigned char[::1] view
+    cdef ll_stats_cell *cells
+    cdef const float[::1] low, high
+    cdef readonly Py_ssize_t n_ch
+
+    def __cinit__(self, const float[::1] low, const float[::1] high):
+        self.n_ch = low.shape[0]
+        if self.n_ch == 0 or high.shape[0] != self.n_ch:
+            raise_status(-2, f"stats of {low.shape[0]} low and {high.shape[0]} high ends")
+        self.low, self.high = low, high
+        self.memory = np.zeros(self.n_ch * CELL, np.uint8)
+        self.view = self.memory
+        self.cells = <ll_stats_cell *> &self.view[0]
+        K.open(self.cells, self.n_ch)
+
+    @property
+    def seen(self):
+        return self.cells[0].seen
+
+    def renew(self):
+        """A new bin; runs go on."""
+        K.open(self.cells, self.n_ch)
+
+    def add(self, const float[:, :] x):
+        cdef size_t n = x.shape[1]
+        cdef Py_ssize_t stride = x.strides[0] // sizeof(float)
+        _rows(x, self.n_ch)
+        if n:
+            with nogil:
+                K.add(self.cells, self.n_ch, &x[0, 0], stride, n, &self.low[0], &self.high[0])
+
+    def read(self):
+        """One record of ROW for each row."""
+        rows = np.empty(self.n_ch, ROW)
+        cdef unsigned char[::1] out = rows.view(np.uint8)
+        K.read(self.cells, self.n_ch, <ll_stats_row *> &out[0])
+        return rows
+
+    def save(self):
+        return _packed(b"LLSC", self.memory)
+
+    def load(self, state):
+        _unpacked(b"LLSC", state, self.memory)
+
+
+cdef _told(const ll_stats_event *e):
+    return bool(e.active), e.t_ns, e.onset_ns, e.count, e.value
+
+
+cdef class Guards:
+    """Flat lines and clipping of n_ch rows; `rules` has one (flat_need, flat_ns, window_ns, clip_need, low, high, rest) each."""
+
+    cdef object memory, rule_memory
+    cdef unsigned char[::1] view, rule_view
+    cdef ll_stats_guard *guards
+    cdef ll_stats_rule *rules
+    cdef readonly Py_ssize_t n_ch
+
+    def __cinit__(self, rules):
+        self.n_ch = len(rules)
+        if self.n_ch == 0:
+            raise_status(-1, "guards")
+        self.memory = np.zeros(self.n_ch * GUARD, np.uint8)
+        self.rule_memory = np.zeros(self.n_ch * sizeof(ll_stats_rule), np.uint8)
+        self.view, self.rule_view = self.memory, self.rule_memory
+        self.guards = <ll_stats_guard *> &self.view[0]
+        self.rules = <ll_stats_rule *> &self.rule_view[0]
+        cdef ll_stats_rule *r
+        for i, rule in enumerate(rules):
+            r = self.rules + <Py_ssize_t> i
+            r.flat_need, r.flat_ns, r.window_ns, r.clip_need, r.low, r.high, r.rest = rule
+
+    def push(self, const float[:, :] x, int64_t anchor_ns, int64_t index, int64_t rate_num, int64_t rate_den,
+             const int64_t[::1] t_ns=None, bint flat=True, bint clip=True, bint flagged=False):
+        """Events of this block: (row, "flat" or "clip", active, t_ns, onset_ns, count, value), row by row.
+
+        `flagged`: the device says that every sample of the last row is clipped.
+        """
+        cdef ll_stats_clock clock
+        cdef ll_stats_event event
+        cdef Py_ssize_t row, stride = x.strides[0] // sizeof(float), rows = x.shape[0]
+        cdef size_t i, n = x.shape[1]
+        cdef int found
+        cdef const float *own
+        if rows > self.n_ch or (n > 1 and x.strides[1] != sizeof(float)) or (t_ns is not None and <size_t> t_ns.shape[0] != n):
+            raise_status(-2, f"guards of {self.n_ch} rows")
+        events = []
+        if n == 0:
+            return events
+        clock.anchor_ns, clock.index, clock.rate_num, clock.rate_den = anchor_ns, index, rate_num, rate_den
+        clock.t_ns = NULL
+        if t_ns is not None:
+            clock.t_ns = &t_ns[0]
+        with nogil:
+            for row in range(rows if flat else 0):
+                i = 0
+                while i < n:
+                    i = K.flat(self.guards + row, self.rules + row, &x[row, 0], i, n, &clock, &event, &found)
+                    if found:
+                        with gil:
+                            events.append((row, "flat", *_told(&event)))
+            for row in range(self.n_ch if clip else 0):
+                own = &x[row if row < rows else 0, 0]
+                i = 0
+                while i < n:
+                    i = K.clip(self.guards + row, self.rules + row, own, i, n, &clock, flagged and row == self.n_ch - 1,
+                               &event, &found)
+                    if found:
+                        with gil:
+                            events.append((row, "clip", *_told(&event)))
+        return events
+
+    def seam(self):
+        """Times before and after are not comparable: runs that are not flat yet begin again."""
+        cdef Py_ssize_t row
+        for row in range(self.n_ch):
+            if not self.guards[row].flat:
+                self.guards[row].run = 0
+
+    def save(self):
+        return _packed(b"LLSG", self.memory)
+
+    def load(self, state):
+        _unpacked(b"LLSG", state, self.memory)

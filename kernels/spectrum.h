@@ -1,0 +1,60 @@
+/* Averaged spectra of real float32 streams: window, trend and transform of overlapping segments, eight at a time.
+ *
+ *     X_s[k] = sum_t w[t] (x[s*hop + t] - trend_s[t]) exp(-2 pi i k t / n)        k = 0 .. n/2
+ *     power  P[c][k]     = sum_s |X_cs[k]|^2
+ *     matrix S[i][j][k]  = sum_s conj(X_is[k]) X_js[k]
+ *
+ * Eight segments are transformed side by side, one per float32 lane, so a butterfly never crosses lanes and a segment's
+ * numbers do not depend on what its neighbours hold. Segments are taken in groups of GROUP counted from the last start
+ * or seam; a group is summed in one fixed tree and added to a double. A group that is not yet complete stays in the
+ * buffer as samples and is counted in when somebody looks. So the sums are the same, bit for bit, for any cut of the
+ * stream and any time of looking.
+ *
+ *     samples    |....hop....|....hop....|....hop....|
+ *     segment 0  [==========n==========]
+ *     segment 1              [==========n==========]
+ *     segment 2                          [==========n==========]
+ */
+#ifndef LL_SPECTRUM_H
+#define LL_SPECTRUM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "isa.h"
+#include "status.h"
+
+enum { LL_DETREND_NONE = 0, LL_DETREND_CONSTANT = 1, LL_DETREND_LINEAR = 2 };
+
+typedef struct {
+    uint32_t n;       /* samples per segment, a power of two, 16 .. 65536 */
+    uint32_t hop;     /* samples between the starts of two segments, 1 .. n */
+    uint32_t n_ch;    /* rows */
+    uint32_t detrend; /* LL_DETREND_* */
+    uint32_t cross;   /* 1: matrix (power is its diagonal), 0: power only */
+    uint32_t skip;    /* 1: a segment with a non-finite sample is left out for its row, 0: it makes the row NaN */
+} ll_spectrum_plan;
+
+typedef struct ll_spectrum_sums ll_spectrum_sums;
+
+typedef struct {
+    ll_spectrum_sums *(*open)(const ll_spectrum_plan *plan, const float *window); /* NULL: a bad plan or no memory */
+    void (*close)(ll_spectrum_sums *s);
+    /* n more samples of every row; row r begins at x + r*stride. */
+    int (*push)(ll_spectrum_sums *s, const float *x, ptrdiff_t stride, size_t n);
+    void (*reset)(ll_spectrum_sums *s);   /* forget everything */
+    void (*restart)(ll_spectrum_sums *s); /* a seam: keep the sums, drop the segment that was not complete */
+    /* Sums so far into out[n_ch][n/2+1] and how many segments are in each into used[n_ch]. */
+    int (*power)(ll_spectrum_sums *s, double *out, int64_t *used);
+    /* Sums so far, out[n/2+1][n_ch][n_ch] of {re, im}, used[n_ch][n_ch]. Plans with cross only. */
+    int (*matrix)(ll_spectrum_sums *s, double *out, int64_t *used);
+    /* scale[k] |X_cs[k]|^2 of each segment by itself into out[n_ch][n_seg][n/2+1]; leaves the sums alone. */
+    int (*each)(ll_spectrum_sums *s, const float *x, ptrdiff_t stride, size_t n_seg, const double *scale, float *out);
+    size_t (*size)(const ll_spectrum_sums *s);               /* bytes that save writes now */
+    int (*save)(const ll_spectrum_sums *s, unsigned char *out);
+    int (*load)(ll_spectrum_sums *s, const unsigned char *bytes, size_t len); /* LL_STATE unless plan, window and size agree */
+} ll_spectrum_api;
+
+LL_API(spectrum)
+
+#endif

@@ -1,0 +1,208 @@
+"""Clock-aligned bins: count, mean, RMS, deviation, extremes, clipped and flat samples of every channel, in one pass.
+
+A bin of ``bin_ns`` begins at every multiple of bin_ns since 1970 UTC, so ten-minute bins begin at :00, :10, :20 ... It
+closes with the last sample that lies in it (known from the sample's own time), with a later sample, or on `Bins.flush`.
+
+    08:40          08:50          09:00                   bin b holds the samples with t // bin_ns == b
+    |==============|==============|
+     x x x x x x x x . . . x x x x                        x sample    . lost: the bin goes on with fewer samples
+
+Sums are double, about the bin's first sample; the numbers do not depend on how the samples arrive (kernels/stats.h).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import lifeline_core.dsp._stats as _stats
+from lifeline_core.errors import StateError
+
+NS = 1_000_000_000
+HEAD = struct.Struct("<4sIIqqqd")
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """One closed bin; ``rows`` has one record for each channel.
+
+    start_ns, bin_ns : where the bin lies.
+    first_ns, end_ns : time of its first sample, and of the end of its last one (the time the next one would have).
+    closed_ns : time at which it could be said: end_ns, or the time of the later sample that closed it.
+    seen, expected : samples that came (finite or not), and that the rate promises.
+    rows : fields count (finite samples), bad (not finite), clipped, flat_run (longest run of identical samples that reaches
+        into the bin), mean, rms (about 0), std (about the mean), min, max, sum, sum_sq; NaN where count is 0.
+    """
+
+    start_ns: int
+    bin_ns: int
+    first_ns: int
+    end_ns: int
+    closed_ns: int
+    seen: int
+    expected: float
+    rows: NDArray[Any]
+
+    def coverage(self, row: int) -> float:
+        """Finite samples over expected ones, at most 1."""
+        return min(1.0, float(self.rows["count"][row]) / self.expected)
+
+
+class Bins:
+    """The bins of a stream of regular blocks.
+
+    Parameters
+    ----------
+    n_ch : rows.
+    bin_ns : length of a bin, ns.
+    ends : for each row the ends of the sensor's range or None; a sample at or beyond one counts as clipped.
+
+    Examples
+    --------
+    Two samples a second from 1970 on, in bins of two seconds:
+
+    >>> bins = Bins(1, 2 * NS)
+    >>> closed = bins.push(np.float32([[1, 3, 1, 3, 7, 7]]), 0, 0, 2, 1)
+    >>> [(b.start_ns // NS, b.rows["mean"][0].item(), b.rows["std"][0].item()) for b in closed]
+    [(0, 2.0, 1.0)]
+    >>> bins.flush().coverage(0)
+    0.5
+    """
+
+    def __init__(self, n_ch: int, bin_ns: int, ends: Sequence[tuple[float, float] | None] | None = None) -> None:
+        if n_ch < 1 or bin_ns < 1:
+            raise ValueError(f"n_ch and bin_ns must be at least 1, not {n_ch} and {bin_ns}")
+        ends = [None] * n_ch if ends is None else ends
+        if len(ends) != n_ch:
+            raise ValueError(f"ends must have one entry for each of {n_ch} rows, not {len(ends)}")
+        pairs = np.array([(np.nan, np.nan) if e is None else e for e in ends], np.float32)
+        self.n_ch, self.bin_ns = n_ch, int(bin_ns)
+        self._cells = _stats.Cells(np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1]))
+        self._number, self._first_ns, self._end_ns, self._rate = 0, 0, 0, 0.0
+
+    @property
+    def seen(self) -> int:
+        """Samples in the open bin."""
+        return int(self._cells.seen)
+
+    def walk(self, x: NDArray[np.float32], anchor_ns: int, index: int, rate_num: int,
+             rate_den: int) -> Iterator[tuple[int, int, Bin | None]]:
+        """Take float32[n_ch, n] in, piece by piece: (begin, end, bin) of each piece that lies in one bin.
+
+        ``bin`` is what closed behind the piece; a piece with begin == end only says that the bin before it is closed.
+        Sample i is at anchor_ns + (index + i) * rate_den * 1e9 // rate_num.
+        """
+        begin, n = 0, x.shape[1]
+        while begin < n:
+            number, left = _stats.bin_of(anchor_ns, index + begin, rate_num, rate_den, self.bin_ns)
+            if number != self._number and self._cells.seen:
+                yield begin, begin, self._close(_time(anchor_ns, index + begin, rate_num, rate_den))
+            if not self._cells.seen:
+                self._number, self._first_ns = number, _time(anchor_ns, index + begin, rate_num, rate_den)
+                self._rate = rate_num / rate_den
+            end = min(n, begin + left)
+            self._cells.add(x[:, begin:end])
+            self._end_ns = _time(anchor_ns, index + end, rate_num, rate_den)
+            yield begin, end, self._close(self._end_ns) if end - begin == left else None
+            begin = end
+
+    def push(self, x: NDArray[np.float32], anchor_ns: int, index: int, rate_num: int, rate_den: int) -> list[Bin]:
+        """Take float32[n_ch, n] in; the bins that closed."""
+        return [b for _, _, b in self.walk(x, anchor_ns, index, rate_num, rate_den) if b is not None]
+
+    def flush(self) -> Bin | None:
+        """The open bin, closed where it stands; None if it is empty."""
+        return self._close(self._end_ns) if self._cells.seen else None
+
+    def _close(self, closed_ns: int) -> Bin:
+        found = Bin(self._number * self.bin_ns, self.bin_ns, self._first_ns, self._end_ns, closed_ns, self.seen,
+                    self.bin_ns / NS * self._rate, self._cells.read())
+        self._cells.renew()
+        return found
+
+    def save(self) -> bytes:
+        """The state as versioned bytes."""
+        body: bytes = self._cells.save()
+        return HEAD.pack(b"LLSB", VERSION, HEAD.size + len(body), self._number, self._first_ns, self._end_ns, self._rate) + body
+
+    def load(self, state: bytes) -> None:
+        """Go on from what `save` gave; StateError if it is of another size or version."""
+        if len(state) < HEAD.size or state[:12] != struct.pack("<4sII", b"LLSB", VERSION, len(state)):
+            raise StateError(f"bins: saved state is of another version, size or build ({len(state)} bytes)")
+        self._cells.load(state[HEAD.size :])
+        _, _, _, self._number, self._first_ns, self._end_ns, self._rate = HEAD.unpack(state[: HEAD.size])
+
+
+def _time(anchor_ns: int, index: int, rate_num: int, rate_den: int) -> int:
+    return anchor_ns + index * rate_den * NS // rate_num
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What makes a row suspicious; a need of 0 switches that part off.
+
+    flat_need, flat_ns : identical samples in a row, and the time they must span (0: samples alone decide).
+    window_ns, clip_need : so many samples at or beyond `ends` in one clock-aligned window.
+    ends : of the sensor's range, None: unknown.
+    rest : a value that may repeat for ever.
+    """
+
+    flat_need: int
+    flat_ns: int
+    window_ns: int
+    clip_need: int
+    ends: tuple[float, float] | None = None
+    rest: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A row became flat or clipped (``active``) or sound again, at ``t_ns``; it began at ``onset_ns``."""
+
+    row: int
+    kind: str
+    active: bool
+    t_ns: int
+    onset_ns: int
+    count: int
+    value: float
+
+
+class Guards:
+    """Watches rows for flat lines and clipping, regular or irregular; kernels/stats.h states the rules."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        nan = float("nan")
+        self._guards = _stats.Guards([
+            (max(2, r.flat_need), r.flat_ns, max(1, r.window_ns), max(1, r.clip_need), *(r.ends or (nan, nan)),
+             nan if r.rest is None else r.rest) for r in rules])
+        self._flat = any(r.flat_need for r in rules)
+        self._clip = any(r.clip_need for r in rules)
+
+    def push(self, x: NDArray[np.float32], anchor_ns: int, index: int, rate_num: int, rate_den: int,
+             t_ns: NDArray[np.int64] | None = None, flagged: bool = False) -> list[Sign]:
+        """Signs in float32[n_ch, n], in order of time; there may be one rule more than rows, for the device as a whole.
+
+        ``flagged``: the device says that every sample of the row of the last rule is clipped.
+        """
+        told = self._guards.push(x, anchor_ns, index, rate_num, rate_den, t_ns, self._flat, self._clip, flagged)
+        return sorted((Sign(*e) for e in told), key=lambda s: s.t_ns) if told else []
+
+    def seam(self) -> None:
+        """Times before and after do not compare: runs that are not flat yet begin again."""
+        self._guards.seam()
+
+    def save(self) -> bytes:
+        """The state as versioned bytes."""
+        state: bytes = self._guards.save()
+        return state
+
+    def load(self, state: bytes) -> None:
+        """Go on from what `save` gave."""
+        self._guards.load(state)
