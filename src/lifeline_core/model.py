@@ -21,7 +21,6 @@ FLAG_LOCKED, FLAG_QUESTIONABLE, FLAG_CLIPPED, FLAG_HISTORICAL, FLAG_FIRST = 1, 2
 
 BLUE, YELLOW, ORANGE, RED = 1, 2, 3, 4
 COLOURS = ("none", "blue", "yellow", "orange", "red")
-DOMAINS = ("bridge", "water", "gas", "drainage", "heat", "utility-tunnel", "tunnel", "lighting")
 CONSEQUENCES = ("low", "medium", "high")
 ACTIONS = ("confirm", "reject", "dispatch", "handle", "resolve", "verify", "close", "evaluate", "shelve", "unshelve")
 
