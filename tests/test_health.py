@@ -55,6 +55,20 @@ def brief(found: Sequence[Finding]) -> list[tuple[str, str, bool, float, float]]
 # ---- offline ----
 
 
+def ticks(detector: Health, begin: int, end: int) -> list[Finding]:
+    """One a second, both ends included."""
+    return [f for s in range(begin, end + 1) for f in detector.tick(T0 + s * NS)]
+
+
+def test_the_services_own_absence_is_nobodys_silence() -> None:
+    detector = health()
+    ticks(detector, 0, 10)
+    detector.push(0, block(noise(1)))
+    assert ticks(detector, 11, 30) == []
+    assert ticks(detector, 3630, 3650) == [], "an hour without ticks"
+    assert brief(ticks(detector, 3651, 3680)) == [("offline", "", True, 3670.0, 3610.0)]
+
+
 def test_offline_counts_from_the_tick_before_the_last_data() -> None:
     detector, found = health(offline_s=5.0), []
     for s in range(20):
@@ -67,7 +81,7 @@ def test_offline_counts_from_the_tick_before_the_last_data() -> None:
 
 def test_a_device_that_never_spoke_is_offline_from_the_first_tick() -> None:
     detector = health()
-    assert detector.tick(T0) == [] == detector.tick(T0 + 59 * NS)
+    assert ticks(detector, 0, 59) == []
     assert brief(detector.tick(T0 + 60 * NS)) == [("offline", "", True, 60.0, 0.0)]
     assert detector.tick(T0 + 61 * NS) == [] == detector.tick(T0 - 5 * NS), "once, and time does not go back"
 
@@ -78,13 +92,13 @@ def test_each_device_of_a_watch_has_its_own_silence() -> None:
     detector.push(0, block(noise(1, 1)))
     detector.tick(T0 + NS)
     detector.push(2, timed([1.5], [1.0]))
-    found = detector.tick(T0 + 2 * NS) + detector.tick(T0 + 60 * NS) + detector.tick(T0 + 61 * NS)
+    found = ticks(detector, 2, 61)
     assert brief(found) == [("offline", "a", True, 60.0, 0.0), ("offline", "b", True, 61.0, 1.0)]
 
 
 def test_a_slow_device_is_given_its_usual_intervals() -> None:
     detector, found = health([channel("a", rate=None, ends=None)]), []
-    for s in range(0, 2400, 10):
+    for s in range(2400):
         found += detector.tick(T0 + s * NS)
         if s % 300 == 0 and s <= 1200:
             found += detector.push(0, timed([s + 1], [s]))

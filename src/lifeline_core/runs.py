@@ -89,6 +89,10 @@ class Run:
             return [_historical(f) for f in findings]
         return findings
 
+    def report(self) -> list[dict[str, Any]]:
+        """What the live detector measured last."""
+        return self._lanes[LIVE].report()
+
     def save(self) -> dict[str, Any]:
         return {
             "hash": self.hash,

@@ -39,6 +39,7 @@ from lifeline_core.dsp.stats import NS, Guards, Rule, Sign
 from lifeline_core.errors import StateError
 from lifeline_core.model import FLAG_CLIPPED, FLAG_QUESTIONABLE, Block, Break, Finding, Site, Watch
 
+ABSENT_NS = 5 * NS  # ticks come once a second; a longer step is the service's own absence
 VERSION = 1
 FEWEST_FLAT = 10  # identical samples: slow sensors repeat themselves for a while
 ARRIVALS = 5  # intervals that tell how often a slow device speaks
@@ -214,6 +215,10 @@ class Health(Detector):
         before = self._tick_ns
         now = t_ns if before is None else max(t_ns, before)
         self._tick_ns = now
+        if before is not None and now - before > ABSENT_NS:  # nobody listened: that is not the devices' silence
+            for device in self._devices.values():
+                if device.seen_ns is not None:
+                    device.seen_ns += now - before
         if not self.params.offline_severity:
             return []
         return [f for d in self._devices.values() if (f := self._listen(d, before, now)) is not None]

@@ -65,6 +65,7 @@ class SpectralParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ] = None
     peaks: Annotated[int, Meta(ge=1, le=64, description="dominant peaks to tell")] = 4
     prominence: Annotated[float, Meta(ge=1.0, description="least ratio of a peak to the local median")] = 3.0
+    separation: Annotated[float, Meta(ge=0.0, lt=1.0, description="least distance of two peaks, relative to their frequency")] = 0.02
     f_min: Annotated[Hertz | None, Meta(description="lowest frequency of a peak, Hz; default three bins of the spectrum")] = None
     f_max: Annotated[Hertz | None, Meta(description="highest frequency of a peak, Hz; default 0.45 of the rate")] = None
     bands: Annotated[tuple[tuple[float, float], ...], Meta(description="[low, high] in Hz: RMS within, told as evidence")] = ()
@@ -148,6 +149,9 @@ class _Rows:
         self.running = Running(n, self.rate_hz, nperseg=segment_length(self.rate_hz, params), skip_nan=True)
         self.rows = [_Row(reference=params.reference_hz or 0.0, held=[0] * len(params.frequency_limits)) for _ in range(n)]
         self.historical = False
+        self.told: list[dict[str, Any]] = [{} for _ in self.channels]  # for report(): not state
+        self.sum_p: Any = 0.0
+        self.sum_segments: Any = 0
 
     def save(self) -> dict[str, Any]:
         return {"bins": self.bins.save(), "running": self.running.save(), "historical": self.historical,
@@ -171,7 +175,7 @@ class Spectral(Detector):
     sample that closed it), ``score`` the value over the mildest limit, ``limit`` the highest one reached. It ends with the
     first valid bin below the mildest limit less the hysteresis.
 
-    ``frequency``: the dominant peak nearest to the reference, within the gate; a bin without one is passed over. A
+    ``frequency``: the most prominent peak within the gate about the reference; a bin without one is passed over. A
     drop counts from a limit on and beyond ``4 sqrt(damping / (2 pi T f))`` of what T seconds can know of a frequency,
     and must hold ``frequency_bins`` bins, as must its end. Without ``reference_hz`` the reference is the median of the
     most prominent peak of the first ``learn_bins`` bins: put ``f_min`` and ``f_max`` around the mode that is meant.
@@ -220,16 +224,29 @@ class Spectral(Detector):
         for rows, saved in zip(self._groups, state["groups"], strict=True):
             rows.load(saved)
 
+    def report(self) -> list[dict[str, Any]]:
+        """The last bin of each channel, and the peaks of everything heard since the start."""
+        out = []
+        for rows in self._groups:
+            for i, channel in enumerate(rows.channels):
+                if np.ndim(rows.sum_p) and rows.sum_segments[i]:
+                    whole = _peaks(self.params, rows.running.f, rows.sum_p[i] / rows.sum_segments[i], int(rows.sum_segments[i]))
+                    out.append({"channel": channel.name, **rows.told[i], "peaks_hz": sorted(whole)})
+        return out
+
     # ---- one bin ----
 
     def _close(self, rows: _Rows, b: Bin) -> list[Finding]:
         found: list[Finding] = []
         f, p = rows.running.spectrum()
         segments = rows.running.segments
+        rows.sum_p = rows.sum_p + np.where(segments[:, None] > 0, p, 0.0) * segments[:, None]
+        rows.sum_segments = rows.sum_segments + segments
         for i, channel in enumerate(rows.channels):
             if b.coverage(i) < self.params.coverage:
                 continue
             saw = _Saw(b, i, channel, f, p[i], int(segments[i]), rows.historical)
+            rows.told[i] = {"rms": saw.number("std" if self.params.remove_mean else "rms"), **saw.evidence(self.params)}
             found += self._rms(rows.rows[i], saw)
             if self._drops:
                 found += self._frequency(rows.rows[i], saw)
@@ -278,7 +295,7 @@ class Spectral(Detector):
         near = [f for f in peaks if abs(f / row.reference - 1.0) <= self.params.gate]
         if not near:
             return []
-        at = min(near, key=lambda f: abs(f - row.reference))
+        at = near[0]  # the most prominent: the nearest one may be noise on the flank of a mode that has moved
         drop = 1.0 - at / row.reference
         seconds = saw.coverage * saw.bin.bin_ns / NS
         floor = SIGMAS * sqrt(self.params.damping / (2.0 * pi * seconds * at))
@@ -310,6 +327,16 @@ class Spectral(Detector):
         )
 
 
+def _peaks(params: SpectralParams, f: Any, p: Any, segments: int) -> list[float]:
+    """Dominant peaks of an averaged spectrum, the most prominent first."""
+    if segments < FEWEST_SEGMENTS:
+        return []
+    lowest = params.f_min if params.f_min is not None else 3.0 * float(f[1])
+    highest = params.f_max if params.f_max is not None else 0.9 * float(f[-1])
+    return dominant_peaks(f, p, params.peaks, f_min=lowest, f_max=highest, prominence=params.prominence,
+                          separation=params.separation)
+
+
 @dataclass(slots=True)
 class _Saw:
     """One channel in one closed bin."""
@@ -335,10 +362,7 @@ class _Saw:
 
     def peaks(self, params: SpectralParams) -> list[float]:
         if self._peaks is None:
-            lowest = params.f_min if params.f_min is not None else 3.0 * float(self.f[1])
-            highest = params.f_max if params.f_max is not None else 0.9 * float(self.f[-1])
-            self._peaks = [] if self.segments < FEWEST_SEGMENTS else dominant_peaks(
-                self.f, self.p, params.peaks, f_min=lowest, f_max=highest, prominence=params.prominence)
+            self._peaks = _peaks(params, self.f, self.p, self.segments)
         return self._peaks
 
     def evidence(self, params: SpectralParams) -> dict[str, Any]:

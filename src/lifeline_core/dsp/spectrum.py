@@ -315,12 +315,13 @@ class Running:
 
 
 def dominant_peaks(f: NDArray[np.float64], p: NDArray[Any], count: int = 4, *, f_min: float = 0.0, f_max: float = np.inf,
-                   prominence: float = 3.0) -> list[float]:
+                   prominence: float = 3.0, separation: float = 0.02) -> list[float]:
     """Frequencies of the peaks that stand out most from the spectrum around them, the most prominent first.
 
     Prominence is the peak's power over the median power in a tenth of the band around it. The place between the bins is
     the top of the parabola through the logarithms of three bins (exact for a Gaussian line, within a few percent of a
-    bin for a Hann window). Of several maxima within four bins or 2 % of the frequency only the most prominent is told.
+    bin for a Hann window). Of several maxima within four bins, or ``separation`` of the frequency, only the most prominent
+    is told.
 
     Parameters
     ----------
@@ -328,6 +329,7 @@ def dominant_peaks(f: NDArray[np.float64], p: NDArray[Any], count: int = 4, *, f
     count : at most so many.
     f_min, f_max : Hz, where to look.
     prominence : least ratio to the local median.
+    separation : least distance of two peaks relative to their frequency.
 
     Returns
     -------
@@ -344,7 +346,7 @@ def dominant_peaks(f: NDArray[np.float64], p: NDArray[Any], count: int = 4, *, f
     for k in top[np.argsort(-(p[top] / level[top]), kind="stable")]:
         left, mid, right = np.log(p[k - 1 : k + 2].astype(np.float64))
         at = float(f[k] + 0.5 * step * (left - right) / (left - 2.0 * mid + right))
-        if all(abs(at - other) > max(4 * step, 0.02 * other) for other in found):
+        if all(abs(at - other) > max(4 * step, separation * other) for other in found):
             found.append(at)
         if len(found) == count:
             break
