@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from lifeline_core import _isa
+import lifeline_core._isa as _isa
 
 NAMES: tuple[str, ...] = _isa.NAMES
 

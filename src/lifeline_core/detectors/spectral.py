@@ -65,7 +65,7 @@ class SpectralParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ] = None
     peaks: Annotated[int, Meta(ge=1, le=64, description="dominant peaks to tell")] = 4
     prominence: Annotated[float, Meta(ge=1.0, description="least ratio of a peak to the local median")] = 3.0
-    separation: Annotated[float, Meta(ge=0.0, lt=1.0, description="least distance of two peaks, relative to their frequency")] = 0.02
+    separation: Annotated[float, Meta(ge=0.0, lt=1.0, description="least distance of two peaks over their frequency")] = 0.02
     f_min: Annotated[Hertz | None, Meta(description="lowest frequency of a peak, Hz; default three bins of the spectrum")] = None
     f_max: Annotated[Hertz | None, Meta(description="highest frequency of a peak, Hz; default 0.45 of the rate")] = None
     bands: Annotated[tuple[tuple[float, float], ...], Meta(description="[low, high] in Hz: RMS within, told as evidence")] = ()

@@ -55,7 +55,9 @@ def bridge_acceleration(
     """
     phi = np.asarray(shapes, np.float64)
     settle = int(10 * fs / min(f_hz))
-    modal = np.stack([mode_acceleration(f * np.sqrt(stiffness), z, fs, rng.normal(0, 1, n + settle)) for f, z in zip(f_hz, damping, strict=True)])
+    modal = np.stack(
+        [mode_acceleration(f * np.sqrt(stiffness), z, fs, rng.normal(0, 1, n + settle)) for f, z in zip(f_hz, damping, strict=True)]
+    )
     modal = modal[:, settle:]
     modal /= modal.std(axis=1, keepdims=True)
     x = phi @ modal

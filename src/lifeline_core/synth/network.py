@@ -46,7 +46,12 @@ class Network:
         """The network as EPANET text, in litres per second and metres."""
         lines = ["[JUNCTIONS]", ";id elevation demand"]
         lines += [f"{n} 0 0" for n in self.places if n != self.reservoir]
-        lines += ["[RESERVOIRS]", f"{self.reservoir} {self.head_m:g}", "[PIPES]", ";id node1 node2 length diameter roughness minor status"]
+        lines += [
+            "[RESERVOIRS]",
+            f"{self.reservoir} {self.head_m:g}",
+            "[PIPES]",
+            ";id node1 node2 length diameter roughness minor status",
+        ]
         lines += [f"{p.name} {p.a} {p.b} {p.reaches * self.reach_m:.4f} {p.diameter_m * 1000:g} 120 0 Open" for p in self.pipes]
         lines += ["[OPTIONS]", "UNITS LPS", "[COORDINATES]"]
         lines += [f"{n} {x:.2f} {y:.2f}" for n, (x, y) in self.places.items()]
@@ -60,15 +65,25 @@ def grid_network(columns: int = 4, rows: int = 3, *, speed_mps: float = 1200.0, 
     places = {f"J{r}{c}": (c * 500.0, r * 500.0) for r in range(rows) for c in range(columns)}
     pairs = [(f"J{r}{c}", f"J{r}{c + 1}") for r in range(rows) for c in range(columns - 1)]
     pairs += [(f"J{r}{c}", f"J{r + 1}{c}") for r in range(rows - 1) for c in range(columns)]
-    pipes = [Pipe(f"P{i}", a, b, int(rng.integers(int(300 / reach), int(700 / reach))), float(rng.choice([0.2, 0.3, 0.4])))
-             for i, (a, b) in enumerate(pairs)]  # fmt: skip
+    pipes = [
+        Pipe(f"P{i}", a, b, int(rng.integers(int(300 / reach), int(700 / reach))), float(rng.choice([0.2, 0.3, 0.4])))
+        for i, (a, b) in enumerate(pairs)
+    ]
     places["R"] = (-400.0, 0.0)
     pipes.append(Pipe("PR", "R", "J00", int(400 / reach), 0.5))
     return Network(places, tuple(pipes), "R", speed_mps, fs)
 
 
 def burst_heads(
-    network: Network, seconds: float, *, node: str, at_s: float, flow_m3s: float, ramp_s: float = 0.05, sensors: Sequence[str], loss: float = 2e-4
+    network: Network,
+    seconds: float,
+    *,
+    node: str,
+    at_s: float,
+    flow_m3s: float,
+    ramp_s: float = 0.05,
+    sensors: Sequence[str],
+    loss: float = 2e-4,
 ) -> NDArray[np.float64]:
     """Heads [m] at the sensors while an orifice opens at a node; ``flow_m3s`` is what it lets out at the first head.
 
@@ -93,7 +108,9 @@ def burst_heads(
     for k in range(steps):
         plus, minus = head + impedance * flow * (1 - loss), head - impedance * flow * (1 - loss)
         up, down = plus[inner - 1], minus[inner + 1]
-        arriving = np.bincount(node_b, plus[ends_b - 1] / b_of, len(names)) + np.bincount(node_a, minus[ends_a + 1] / b_of, len(names))
+        arriving = np.bincount(node_b, plus[ends_b - 1] / b_of, len(names)) + np.bincount(
+            node_a, minus[ends_a + 1] / b_of, len(names)
+        )
         at_node = arriving / admittance
         if opening[k] > 0:  # arriving - H * admittance = opening * sqrt(H)
             c, y = opening[k], admittance[where]

@@ -7,9 +7,16 @@ from numpy.typing import NDArray
 
 
 def slow_signal(
-    t_s: NDArray[np.float64], *, level: float, swing: float = 0.0, noise: float, rng: np.random.Generator, event_at_s: float | None = None,
-    event_to: float = 0.0, rise_s: float = 300.0
-) -> NDArray[np.float64]:  # fmt: skip
+    t_s: NDArray[np.float64],
+    *,
+    level: float,
+    swing: float = 0.0,
+    noise: float,
+    rng: np.random.Generator,
+    event_at_s: float | None = None,
+    event_to: float = 0.0,
+    rise_s: float = 300.0,
+) -> NDArray[np.float64]:
     """``level + swing * sin(day) + noise``; from ``event_at_s`` on it moves to ``event_to`` within ``rise_s``, and stays.
 
     >>> rng = np.random.default_rng(0)
