@@ -39,7 +39,7 @@ class Arrivals:
 
 
 def pick_arrivals(
-    p: ArrayLike, fs: float, *, t0_s: float = 0.0, min_step: float = 0.3, rise_s: float = 1.0
+    p: ArrayLike, fs: float, *, t0_s: float = 0.0, min_step: float = 0.3, rise_s: float = 0.7
 ) -> Arrivals:
     """First step of the pressure at each sensor.
 

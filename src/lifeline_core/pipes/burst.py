@@ -1,9 +1,11 @@
-"""What makes steps at several sensors a burst: drops everywhere, sharp, from one place, and no pump can have done it.
+"""What makes steps at several sensors a burst: first a drop everywhere, sharp, from one place that is no pump's.
 
 A burst lets water out at one place: a drop runs from there through the whole network. A pump that stops does the same
-from its own place (and raises the pressure on its other side), so a place from which the arrivals are as likely as from
-a pump is not called a burst; on a line that leads to nothing but a pump, sensors beyond the line cannot tell the two
-apart. Changes of demand are too small or too slow to be steps.
+from its own place, and raises the pressure on its other side. So what a pump explains as well as the best place does is
+not called a burst, unless a sensor dropped to which the pump would have sent a rise; on a line that leads to nothing
+but a pump, sensors beyond the line cannot tell the two apart. A sensor that rises when the wave should come to it
+refutes a burst; one that rises later has missed the weak beginning and is left out. Changes of demand are too small or
+too slow to be steps.
 
 Source: triangle rule and polarity as in J. Hampson, PhD thesis, Sheffield 2014, and D. Misiunas et al., J. Water
 Resour. Plann. Manage. 131 (2005) 316-325.
@@ -21,12 +23,14 @@ from numpy.typing import ArrayLike
 
 from lifeline_core.pipes.arrivals import pick_arrivals
 from lifeline_core.pipes.candidates import Candidates
-from lifeline_core.pipes.graph import PipeGraph
+from lifeline_core.pipes.graph import PipeGraph, Pump
 from lifeline_core.pipes.search import Heard, Speeds, node_scores
 
 FEWEST = 3  # sensors; fewer locate nothing in a looped network
 AGREEING = 0.6  # of the sensors keep the triangle rule with each other
 LATE = 10.0  # a weak beginning is noticed late by up to so many of its standard deviations (seen on simulated bursts)
+RISING = 0.2  # of the sensors may rise, later than IN_TIME_S after the wave should have come to them
+IN_TIME_S = 0.3
 SLACK = 5.0  # standard deviations allowed in the triangle rule
 SHARP_S = 1.5  # median time to 80 % of the step
 MISFIT = 2.0  # median residual in standard deviations
@@ -66,7 +70,8 @@ def one_each(arrivals: Sequence[Arrival]) -> list[Arrival]:
 def agreeing(graph: PipeGraph, arrivals: Sequence[Arrival]) -> list[Arrival]:
     """Those that one source can explain: no two further apart in time than a wave takes between them.
 
-    As long as a pair is, the arrival with the most such pairs (among equals the less sure) is left out.
+    As long as a pair is, the arrival with the most such pairs is left out, among equals the latest: beginnings are missed
+    more often than invented.
     """
     kept = list(arrivals)
     way = np.array([[graph.routes(a.node).time_s[graph.index[b.node]] for b in kept] for a in kept])
@@ -78,9 +83,18 @@ def agreeing(graph: PipeGraph, arrivals: Sequence[Arrival]) -> list[Arrival]:
     left = np.arange(len(kept))
     while apart[np.ix_(left, left)].any():
         wrong = apart[np.ix_(left, left)].sum(axis=1)
-        worst = max(range(len(left)), key=lambda i: (wrong[i], sd[left[i]], i))
+        worst = max(range(len(left)), key=lambda i: (wrong[i], i))
         left = np.delete(left, worst)
     return [kept[i] for i in left]
+
+
+def pump_drops(graph: PipeGraph, pump: Pump, arrivals: Sequence[Arrival]) -> bool:
+    """Whether the wave that comes first from a pump is a drop at every one of these sensors.
+
+    It is one where the way begins at the end at which the pressure falls, and does not lead through the pump.
+    """
+    ways = [graph.routes(a.node) for a in arrivals]
+    return all(w.toward[pump.falls] != pump.rises and w.time_s[pump.falls] <= w.time_s[pump.rises] for w in ways)
 
 
 def judge(
@@ -91,15 +105,17 @@ def judge(
     Returns
     -------
     Verdict
-        ``reason``: "few" (fewer than three nodes, or too few that agree), "surge" (one of them rose), "slow",
-        "scattered" (no place explains them), "pump" (a pump's place explains them), or empty.
+        ``reason``: "few" (fewer than three nodes, or too few that agree), "surge" (too many rose, or one at its time),
+        "slow", "scattered" (no place explains them), "pump" (a pump's place explains them), or empty.
     """
-    heard = one_each(arrivals)
+    everyone = one_each(arrivals)
+    surges = [a for a in everyone if a.polarity >= 0]
+    heard = [a for a in everyone if a.polarity < 0]
     nowhere = Candidates.none(graph)
+    if len(surges) > RISING * len(everyone):
+        return Verdict(nowhere, tuple(everyone), "surge")
     if len(heard) < FEWEST:
         return Verdict(nowhere, tuple(heard), "few")
-    if any(a.polarity >= 0 for a in heard):
-        return Verdict(nowhere, tuple(heard), "surge")
     if float(np.median([a.rise_s for a in heard])) > SHARP_S:
         return Verdict(nowhere, tuple(heard), "slow")
     used = agreeing(graph, heard)
@@ -110,10 +126,12 @@ def judge(
     found = graph.locate(when, sd_s=sd, solve_speed=solve_speed, speed_sd=speed_sd, late_s=late)
     if found[0].misfit > MISFIT:
         return Verdict(nowhere, tuple(used), "scattered")
-    pumps = np.array([i for _, a, b in graph.devices for i in (a, b)], dtype=np.intp)
-    if len(pumps):
+    if any(a.t_s - found.arrival_s(0, a.node) < IN_TIME_S for a in surges):
+        return Verdict(nowhere, tuple(used), "surge")
+    places = np.array([pump.falls for pump in graph.pumps if pump_drops(graph, pump, used)], dtype=np.intp)
+    if len(places):
         heard_by = Heard.of(graph, when, sd, late)
-        score = node_scores(graph, heard_by, pumps, speeds=PUMP_SPEEDS, speed_sd=speed_sd)
+        score = node_scores(graph, heard_by, places, speeds=PUMP_SPEEDS, speed_sd=speed_sd)
         if float(score.max()) - found.best_score >= PUMP:
             return Verdict(nowhere, tuple(used), "pump")
     return Verdict(found, tuple(used), "")
@@ -127,7 +145,7 @@ def locate_burst(
     *,
     t0_s: float = 0.0,
     min_step: float = 0.3,
-    rise_s: float = 1.0,
+    rise_s: float = 0.7,
     clock_sd_s: float = 0.0,
     **kw: Any,
 ) -> Candidates:

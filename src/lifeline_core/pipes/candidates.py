@@ -127,6 +127,18 @@ class Candidates(Sequence[Candidate]):
         """Metres along pipes from candidate ``i`` to a node; inf where there is no way."""
         return float(self._reach(i)[self._graph.node_index(node)])
 
+    def arrival_s(self, i: int, node: str) -> float:
+        """When a wave from candidate ``i`` comes to a node, on the clock of the arrivals; inf where none does."""
+        g, at, link = self._graph, int(self._node[i]), int(self._link[i])
+        time = g.routes(node).time_s
+        if at >= 0:
+            way = float(time[at])
+        else:
+            part, whole = float(self._offset[i]) / g.length_m[link], g.time_s[link]
+            ends = ((int(g.link_a[link]), part * whole), (int(g.link_b[link]), (1.0 - part) * whole))
+            way = min(float(time[k]) + t for k, t in ends if not g.barrier[k] or g.nodes[k] == node)
+        return float(self._fit["t0_s"][i]) + way * g.wave_speed / float(self._fit["speed"][i])
+
     def _reach(self, i: int) -> Floats:
         """Metres along pipes from a candidate to every node."""
         g, node, link = self._graph, int(self._node[i]), int(self._link[i])

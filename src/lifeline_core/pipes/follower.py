@@ -7,7 +7,7 @@ change may::
     down[k] = max(0, down[k-1] - (m[k] - m[k-1]) - drift)       drift = half of min_step per rise_s
 
 A change slower than ``drift`` never counts, whatever its size. When a meter passes its threshold, the step is confirmed
-once the median of the last ``post_s`` differs from the level ``rise_s`` before by ``min_step``; then the window is
+once most of the last ``post_s`` differs from the level ``rise_s`` before by ``min_step``; then the window is
 handed to `lifeline_core.pipes.onset.refine`. All decisions fall at bin ends, which are counted from the start of the
 stream: how it was cut into blocks does not matter.
 
@@ -40,7 +40,7 @@ class Steps:
     """What counts as a step. ``min_step`` in the unit of the samples; a slower change than ``rise_s`` is none."""
 
     min_step: float = 0.3
-    rise_s: float = 1.0
+    rise_s: float = 0.7
     pre_s: float = 0.5
     post_s: float = 0.25
     hold_s: float = 30.0
@@ -183,12 +183,12 @@ class Follower:
         if self.pending <= self.n_post:
             return None
         levels = self.levels
-        new = float(np.median(levels[-self.n_post :]))
-        back = self.n_post + self.n_rise
-        old = levels[max(0, len(levels) - back - self.n_pre) : max(1, len(levels) - back)]
-        if len(old) < 2:
-            old = levels[:2]
-        size = abs(new - float(np.median(old)))
+        # The middles of the two levels lie rise_s apart, so that a slower ramp does not add up to a step.
+        back = len(levels) - self.n_rise - (self.n_post + self.n_pre) // 2
+        old = levels[max(0, back) : max(2, back + self.n_pre)]
+        before = float(np.median(old))
+        # More than half of the bins: a dip that is over within them is no step.
+        size = sorted(abs(level - before) for level in levels[-self.n_post :])[(self.n_post - 1) // 2]
         if size >= max(self.steps.min_step, STEP_NOISE * self.noise):
             return self._confirm(after)
         if self.pending > self.n_rise + 2 * self.n_post:

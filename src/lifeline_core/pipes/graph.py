@@ -44,6 +44,16 @@ class Routes:
     toward: NDArray[np.int32]
 
 
+@dataclass(frozen=True, slots=True)
+class Pump:
+    """A pump by its ends (indices of nodes): when it changes its state the pressure falls on one side and rises on the
+    other. One that runs can stop: it falls behind it; one that the .inp has closed can start: it falls before it."""
+
+    name: str
+    falls: int
+    rises: int
+
+
 def along(toward: NDArray[np.int32], cost: Floats) -> Floats:
     """Sum of every node's ``cost`` and those of all nodes after it, for all at once by pointer doubling.
 
@@ -81,8 +91,8 @@ class PipeGraph:
         ``length_m`` and ``time_s`` go with them.
     barrier : bool[n_nodes]
         Tanks and reservoirs: a wave ends there.
-    devices : tuple of (name, node, node)
-        Pumps: their starting and stopping makes waves that are no burst.
+    pumps : tuple of Pump
+        Their starting and stopping makes waves that are no burst.
     x, y : float64[n_nodes]
         In the units of the .inp; NaN where it gives none.
     """
@@ -94,7 +104,7 @@ class PipeGraph:
         *,
         wave_speed: float = 1200.0,
         barriers: Iterable[str] = (),
-        devices: Iterable[tuple[str, str, str]] = (),
+        pumps: Iterable[tuple[str, str, str]] = (),
         xy: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
         if not math.isfinite(wave_speed) or wave_speed <= 0:
@@ -110,7 +120,7 @@ class PipeGraph:
         self.time_s = self.length_m / speed
         stops = set(barriers)
         self.barrier = np.array([name in stops for name in self.nodes], dtype=bool)
-        self.devices = tuple((name, self.index[a], self.index[b]) for name, a, b in devices)
+        self.pumps = tuple(Pump(name, self.index[falls], self.index[rises]) for name, falls, rises in pumps)
         where = xy or {}
         both = np.array([where.get(name, (math.nan, math.nan)) for name in self.nodes], dtype=np.float64).reshape(-1, 2)
         self.x, self.y = both[:, 0].copy(), both[:, 1].copy()
@@ -162,9 +172,10 @@ class PipeGraph:
             [(k.name, k.a, k.b, k.length_m, wave_speed) for k in passing],
             wave_speed=wave_speed,
             barriers=[n.name for n in network.nodes.values() if n.kind != "junction"],
-            devices=[(k.name, k.a, k.b) for k in network.links.values() if k.kind == "pump"],
+            pumps=[(k.name, k.b, k.a) if k.status == "open" else (k.name, k.a, k.b)
+                   for k in network.links.values() if k.kind == "pump"],
             xy={n.name: (n.x, n.y) for n in network.nodes.values()},
-        )
+        )  # fmt: skip
 
     @classmethod
     def from_edges(

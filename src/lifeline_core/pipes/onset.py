@@ -131,7 +131,7 @@ def refine(x: Floats, reached: int, fs: float, *, n_quiet: int, floor: float) ->
     before = np.median(x[max(0, at - 4 * forth) : max(1, at)])
     rise = float(np.median(d[at + forth // 2 : at + forth]) - sign * (before - base))
     steepness = max(rise / FORTH_S, 1e-9)
-    sd = min(WORST_SD_S, float(np.hypot(0.3 / fs, SLOPE_SD * noise / steepness)))
+    sd = min(WORST_SD_S, float(np.hypot(0.5 / fs, SLOPE_SD * noise / steepness)))
     step = float(np.median(x[reached:]) - before)
     there = np.nonzero(np.sign(step) * (x[at:] - before) >= 0.8 * abs(step))[0]
     rise_s = (at + float(there[0]) - k) / fs if len(there) else (len(x) - k) / fs

@@ -39,7 +39,8 @@ Ints = NDArray[np.intp]
 DEGREES = 3.0
 ROUNDS = 6
 GRID_M, GRID_POINTS = 10.0, 20_000  # grid inside links; its spacing grows where that would be more points
-REFINED, FINE = 24, 20  # links searched again between the neighbours of their best point, with so many points
+REFINED, FINE = 24, 20  # links searched again between the neighbours of their best point, in so many steps
+END_M = 5.0  # what is nearer to a node than this is the node (in a link of less than 20 m: than a quarter of it)
 BEHIND_S = 1.0  # the prior of places behind a junction that all ways pass falls to 1/e in so many seconds
 UNREACHED_SD = 30.0  # an arrival that no way explains counts as so many standard deviations
 
@@ -222,9 +223,11 @@ def _best_inside(
     link = kept.link[top]
     count = np.bincount(points.link, minlength=len(graph.links))[link]
     half = graph.length_m[link] / np.maximum(count, 1)
-    lo = np.maximum(kept.offset_m[top] - half, 0.0)
-    hi = np.minimum(kept.offset_m[top] + half, graph.length_m[link])
-    part = np.arange(1, FINE) / FINE
+    whole = graph.length_m[link]
+    off = np.minimum(END_M, 0.25 * whole)
+    lo = np.clip(kept.offset_m[top] - half, off, whole - off)
+    hi = np.clip(kept.offset_m[top] + half, off, whole - off)
+    part = np.arange(FINE + 1) / FINE
     fine = Points(np.repeat(link, len(part)), (lo[:, None] + (hi - lo)[:, None] * part).ravel())
     ways = link_ways(graph, heard.nodes, fine, common)
     again = fit(ways, heard, speeds=speeds, speed_sd=speed_sd)
