@@ -1,0 +1,150 @@
+# serves: lifeline_core.service
+"""Binding of kernels/receive.h: messages of a ROUTER socket into numpy arrays, and replies back, without the GIL."""
+
+import ctypes
+
+import numpy as np
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memset
+
+from lifeline_core.errors import raise_status
+
+cdef extern from "receive.h":
+    ctypedef struct ll_zmq_msg:
+        pass
+    ctypedef struct ll_zmq_item:
+        pass
+    ctypedef struct ll_zmq:
+        int (*msg_init)(ll_zmq_msg *) noexcept nogil
+        int (*msg_init_size)(ll_zmq_msg *, size_t) noexcept nogil
+        int (*msg_recv)(ll_zmq_msg *, void *, int) noexcept nogil
+        int (*msg_send)(ll_zmq_msg *, void *, int) noexcept nogil
+        void *(*msg_data)(ll_zmq_msg *) noexcept nogil
+        size_t (*msg_size)(const ll_zmq_msg *) noexcept nogil
+        int (*msg_more)(const ll_zmq_msg *) noexcept nogil
+        int (*msg_close)(ll_zmq_msg *) noexcept nogil
+        int (*poll)(ll_zmq_item *, int, long) noexcept nogil
+        int (*err)() noexcept nogil
+    ctypedef struct ll_receiver:
+        ll_zmq zmq
+        void *socket
+        int wake_fd
+        uint8_t *arena
+        size_t arena_cap, used
+        int64_t *offsets
+        int64_t *lengths
+        uint32_t *sources
+        uint8_t *kinds
+        long cap, n
+        uint64_t messages, bytes, rubbish, waits
+        int error
+    ctypedef struct ll_receive_api:
+        int (*open)(ll_receiver *, uint32_t, uint32_t) noexcept nogil
+        void (*close)(ll_receiver *) noexcept nogil
+        long (*drain)(ll_receiver *, long, long) noexcept nogil
+        int (*reply)(ll_receiver *, const uint32_t *, const uint8_t *, const int64_t *, const int64_t *, long, uint8_t *) noexcept nogil
+        int (*identity)(const ll_receiver *, uint32_t, uint8_t *, int *) noexcept nogil
+    const ll_receive_api *ll_receive()
+
+cdef const ll_receive_api *K = ll_receive()
+
+SYMBOLS = ("zmq_msg_init", "zmq_msg_init_size", "zmq_msg_recv", "zmq_msg_send", "zmq_msg_data", "zmq_msg_size",
+           "zmq_msg_more", "zmq_msg_close", "zmq_poll", "zmq_errno")
+
+
+def addresses(str path) -> dict:
+    """Addresses of the libzmq functions the loop calls, through the pyzmq extension at `path`; AttributeError where one is missing."""
+    library = ctypes.CDLL(path)
+    return {name: ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in SYMBOLS}
+
+
+cdef class Loop:
+    """One ROUTER socket's compiled loop. Used by one thread; the arrays of a drain hold until the next."""
+
+    cdef ll_receiver r
+    cdef bint is_open
+    cdef readonly object arena, offsets, lengths, sources, kinds
+
+    def __cinit__(self, dict zmq, uintptr_t socket, int wake_fd, size_t arena_bytes, long messages, uint32_t peers,
+                  uint32_t first_number):
+        memset(&self.r, 0, sizeof(self.r))
+        self.arena = np.empty(arena_bytes, dtype=np.uint8)
+        self.offsets = np.empty(messages, dtype=np.int64)
+        self.lengths = np.empty(messages, dtype=np.int64)
+        self.sources = np.empty(messages, dtype=np.uint32)
+        self.kinds = np.empty(messages, dtype=np.uint8)
+        cdef uint8_t[::1] arena = self.arena
+        cdef int64_t[::1] offsets = self.offsets
+        cdef int64_t[::1] lengths = self.lengths
+        cdef uint32_t[::1] sources = self.sources
+        cdef uint8_t[::1] kinds = self.kinds
+        self.r.arena, self.r.arena_cap = &arena[0], arena_bytes
+        self.r.offsets, self.r.lengths, self.r.sources, self.r.kinds = &offsets[0], &lengths[0], &sources[0], &kinds[0]
+        self.r.cap = messages
+        self.r.socket = <void *> socket
+        self.r.wake_fd = wake_fd
+        self.r.zmq.msg_init = <int (*)(ll_zmq_msg *) noexcept nogil> <uintptr_t> zmq["zmq_msg_init"]
+        self.r.zmq.msg_init_size = <int (*)(ll_zmq_msg *, size_t) noexcept nogil> <uintptr_t> zmq["zmq_msg_init_size"]
+        self.r.zmq.msg_recv = <int (*)(ll_zmq_msg *, void *, int) noexcept nogil> <uintptr_t> zmq["zmq_msg_recv"]
+        self.r.zmq.msg_send = <int (*)(ll_zmq_msg *, void *, int) noexcept nogil> <uintptr_t> zmq["zmq_msg_send"]
+        self.r.zmq.msg_data = <void *(*)(ll_zmq_msg *) noexcept nogil> <uintptr_t> zmq["zmq_msg_data"]
+        self.r.zmq.msg_size = <size_t (*)(const ll_zmq_msg *) noexcept nogil> <uintptr_t> zmq["zmq_msg_size"]
+        self.r.zmq.msg_more = <int (*)(const ll_zmq_msg *) noexcept nogil> <uintptr_t> zmq["zmq_msg_more"]
+        self.r.zmq.msg_close = <int (*)(ll_zmq_msg *) noexcept nogil> <uintptr_t> zmq["zmq_msg_close"]
+        self.r.zmq.poll = <int (*)(ll_zmq_item *, int, long) noexcept nogil> <uintptr_t> zmq["zmq_poll"]
+        self.r.zmq.err = <int (*)() noexcept nogil> <uintptr_t> zmq["zmq_errno"]
+        raise_status(K.open(&self.r, peers, first_number), "receive")
+        self.is_open = True
+
+    def close(self) -> None:
+        """Give the held messages back; before the socket is closed."""
+        if self.is_open:
+            self.is_open = False
+            K.close(&self.r)
+
+    def __dealloc__(self):
+        if self.is_open:
+            K.close(&self.r)
+
+    def drain(self, long wait_ms, long gather_us) -> int:
+        """Messages now in the arrays; minus an errno where the socket gave an error."""
+        if not self.is_open:
+            raise ValueError("receive: the loop is closed")
+        cdef long n
+        with nogil:
+            n = K.drain(&self.r, wait_ms, gather_us)
+        if n == -7:
+            return -self.r.error
+        raise_status(<int> n if n < 0 else 0, "receive: a message against the arena")
+        return n
+
+    def reply(self, const uint32_t[::1] numbers, const uint8_t[::1] bodies, const int64_t[::1] offsets,
+              const int64_t[::1] lengths, uint8_t[::1] status) -> int:
+        """Send body k to connection k; 0, or minus an errno. See receive.h for `status`."""
+        cdef long n = numbers.shape[0]
+        if not self.is_open:
+            raise ValueError("receive: the loop is closed")
+        if offsets.shape[0] != n or lengths.shape[0] != n or status.shape[0] != n:
+            raise ValueError("receive: one offset, length and status a reply")
+        for k in range(n):
+            if offsets[k] < 0 or lengths[k] < 0 or offsets[k] + lengths[k] > bodies.shape[0]:
+                raise ValueError(f"receive: reply {k} lies outside the bodies")
+        if n == 0:
+            return 0
+        cdef int rc
+        with nogil:
+            rc = K.reply(&self.r, &numbers[0], &bodies[0], &offsets[0], &lengths[0], n, &status[0])
+        return -self.r.error if rc < 0 else 0
+
+    def identity(self, uint32_t number):
+        """(identity, delimited) behind a connection number, or None."""
+        cdef uint8_t out[256]
+        cdef int delimited = 0
+        cdef int n = K.identity(&self.r, number, out, &delimited)
+        return None if n < 0 else (bytes(out[:n]), bool(delimited))
+
+    @property
+    def counts(self) -> dict:
+        """Since the beginning: messages, bytes, rubbish (messages of a shape that is none of ours), waits."""
+        return {"messages": self.r.messages, "bytes": self.r.bytes, "rubbish": self.r.rubbish, "waits": self.r.waits}

@@ -1,0 +1,103 @@
+/* Messages of a ROUTER socket into one arena, without the GIL.
+ *
+ * The pip wheel of pyzmq carries libzmq without its header and under a hashed name, so nothing is linked: the few
+ * functions come in as addresses, and zmq_msg_t is what its header promises for ever, 64 aligned bytes.
+ *
+ * One drain:
+ *
+ *     socket  [identity][payload] ...            cases: [id][payload]      a device (DEALER)
+ *        |                                              [id][][payload]    a device that uses REQ: replies get the empty part too
+ *        v                                              anything else      rubbish: the first bytes are kept for the dead letters
+ *     arena   payload payload payload ...
+ *     offsets[k], lengths[k], sources[k] (connection number), kinds[k]
+ *
+ * A connection number stands for an identity: 32 bits, never 0, given in order from a random first one. The last
+ * `peers` identities are remembered; an older one that speaks again gets a new number, and its old number means
+ * nobody. So the table is bounded, and a number out of an earlier life of the process means nobody as well. */
+#ifndef LL_RECEIVE_H
+#define LL_RECEIVE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "isa.h"
+#include "status.h"
+
+typedef struct {
+    _Alignas(8) unsigned char opaque[64];
+} ll_zmq_msg;
+
+/* zmq_pollitem_t of every platform but Windows. */
+typedef struct {
+    void *socket;
+    int fd;
+    short events, revents;
+} ll_zmq_item;
+
+typedef struct {
+    int (*msg_init)(ll_zmq_msg *);
+    int (*msg_init_size)(ll_zmq_msg *, size_t);
+    int (*msg_recv)(ll_zmq_msg *, void *, int);
+    int (*msg_send)(ll_zmq_msg *, void *, int);
+    void *(*msg_data)(ll_zmq_msg *);
+    size_t (*msg_size)(const ll_zmq_msg *);
+    int (*msg_more)(const ll_zmq_msg *);
+    int (*msg_close)(ll_zmq_msg *);
+    int (*poll)(ll_zmq_item *, int, long);
+    int (*err)(void);
+} ll_zmq;
+
+/* What a message is; FRAME and GATEWAY are the journal's numbers. */
+enum { LL_RUBBISH = 0, LL_FRAME = 1, LL_GATEWAY = 4 };
+
+/* What became of a reply. */
+enum { LL_SENT = 0, LL_AGAIN = 1, LL_GONE = 2 };
+
+enum { LL_RUBBISH_KEPT = 4096 };
+
+typedef struct {
+    uint32_t number; /* 0: the slot is free */
+    uint8_t delimited, len, id[256];
+} ll_peer;
+
+typedef struct {
+    ll_zmq zmq;
+    void *socket;
+    int wake_fd; /* readable: somebody has something for this thread; -1: none */
+
+    uint8_t *arena;
+    size_t arena_cap, used;
+    int64_t *offsets, *lengths;
+    uint32_t *sources;
+    uint8_t *kinds;
+    long cap, n;
+
+    ll_peer *peers;   /* slot = number & mask */
+    uint32_t *table;  /* open addressing, 2 * peers entries: slot + 1, 0 free */
+    uint32_t mask, next_number;
+
+    ll_zmq_msg id, part; /* reused: recv closes what a message held before */
+    int holding;         /* `part` is a payload the arena had no room for */
+    uint32_t held_source;
+
+    uint64_t messages, bytes, rubbish, waits;
+    int error; /* errno of the call that ended a drain */
+} ll_receiver;
+
+typedef struct {
+    /* `peers` is a power of two. The arrays stay the caller's. LL_NOMEM, LL_RANGE. */
+    int (*open)(ll_receiver *r, uint32_t peers, uint32_t first_number);
+    void (*close)(ll_receiver *r);
+    /* Drains until cap messages, arena full, or the queue was found empty twice with gather_us between (once if it is 0).
+     * With nothing there it waits up to wait_ms for a message or for wake_fd. The count, or LL_IO (r->error: ETERM ...). */
+    long (*drain)(ll_receiver *r, long wait_ms, long gather_us);
+    /* Sends body k to connection numbers[k]; status[k] is LL_SENT, LL_AGAIN (its queue is full) or LL_GONE. LL_IO as above. */
+    int (*reply)(ll_receiver *r, const uint32_t *numbers, const uint8_t *bodies, const int64_t *offsets,
+                 const int64_t *lengths, long n, uint8_t *status);
+    /* The identity behind a number; its length, or LL_RANGE when the number means nobody. */
+    int (*identity)(const ll_receiver *r, uint32_t number, uint8_t out[256], int *delimited);
+} ll_receive_api;
+
+LL_API(receive)
+
+#endif

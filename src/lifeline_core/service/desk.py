@@ -1,0 +1,259 @@
+"""The desk: sole owner of the outbox, of the live view and of the feed.
+
+Alarms come in order from the engine's thread. They are committed first, many at once, then published; a snapshot
+handed over behind them is saved only when they are safe, because the queue keeps its order: none forgets an alarm.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from lifeline_core import wire
+from lifeline_core.errors import LifelineError
+from lifeline_core.model import Alarm
+from lifeline_core.service.bell import Bell
+from lifeline_core.service.log import Log
+from lifeline_core.service.requests import MAX_PARTS, Answer, Requests, pack_reply, refusal
+from lifeline_core.service.waiting import Waiting
+from lifeline_core.store import snapshot
+from lifeline_core.store.journal import Journal
+from lifeline_core.store.outbox import Outbox
+
+IDLE_MS = 500
+RETRY_S = 1.0  # after the outbox could not commit
+PRUNE_S = 3600.0
+REQUESTS = 64  # of one round, before alarms are looked at again
+
+
+@dataclass(frozen=True, slots=True)
+class Alarms:
+    alarms: Sequence[Alarm]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    position: int
+    state: bytes
+
+
+Job = Alarms | Snapshot | Answer
+
+
+class Desk(threading.Thread):
+    """Serves until `finish`, then empties its queue. `hand`, `hand_snapshot` and `answer` are for other threads."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        journal: Journal,
+        live: zmq.Socket[bytes],
+        feed: zmq.Socket[bytes],
+        bell: Bell,
+        requests: Requests,
+        log: Log,
+        *,
+        directory: Path,
+        keep_bytes: int,
+        retain_days: int,
+        pressed: Callable[[], bool],
+        failed: Callable[[str], None],
+    ) -> None:
+        super().__init__(name="desk", daemon=True)
+        self._outbox, self._journal, self._live, self._feed, self._bell, self._log = (
+            outbox,
+            journal,
+            live,
+            feed,
+            bell,
+            log,
+        )
+        self._requests, self._waiting = requests, Waiting(outbox)
+        self._directory, self._keep_bytes, self._retain_days = directory, keep_bytes, retain_days
+        self._pressed, self._failed = pressed, failed
+        self._jobs: deque[Job] = deque()
+        self._backlog = self._snapshots = 0
+        self._lock = threading.Lock()
+        self._running = True
+        self._not_before = 0.0
+        self._next_prune = time.monotonic() + PRUNE_S
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="evidence")
+        self.trouble = ""  # why the outbox does not commit just now
+        self.counts: Counter[str] = Counter()
+
+    # -- from other threads ---------------------------------------------------------------------------------------
+
+    def hand(self, alarms: Sequence[Alarm]) -> None:
+        if alarms:
+            with self._lock:
+                self._backlog += len(alarms)
+                self._jobs.append(Alarms(alarms))
+            self._bell.ring()
+
+    def hand_snapshot(self, position: int, state: bytes) -> None:
+        with self._lock:
+            self._snapshots += 1
+            self._jobs.append(Snapshot(position, state))
+        self._bell.ring()
+
+    def answer(self, token: object, said: dict[str, Any]) -> None:
+        """The reply to a request this desk sent on its way; it leaves after the alarms handed over before."""
+        with self._lock:
+            self._jobs.append(Answer(token, said))
+        self._bell.ring()
+
+    def backlog(self) -> int:
+        """Alarms not yet committed."""
+        return self._backlog
+
+    def snapshot_waits(self) -> bool:
+        return self._snapshots > 0
+
+    def finish(self) -> None:
+        self._running = False
+        self._bell.ring()
+
+    # -- the thread -----------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._feed, zmq.POLLIN)
+        poller.register(self._bell.fileno(), zmq.POLLIN)
+        try:
+            while self._running:
+                poller.poll(self._sleep_ms())
+                self._round()
+            self._requests.close()
+            self._bell.clear()
+            self._work()
+        except Exception as error:
+            self._log.error("desk-failed", error=str(error), exc_info=True)
+            self._failed(f"desk: {error}")
+        finally:
+            self._worker.shutdown(wait=True, cancel_futures=True)
+            for socket in (self._live, self._feed):
+                socket.close(500 if not self._running else 0)  # linger: the last alarms and answers
+
+    def _sleep_ms(self) -> int:
+        if self._jobs:
+            return max(1, int((self._not_before - time.monotonic()) * 1000)) if self.trouble else 0
+        return min(IDLE_MS, self._waiting.sleep_ms())
+
+    def _round(self) -> None:
+        self._bell.clear()
+        self._work()
+        for _ in range(REQUESTS):
+            try:
+                parts = self._feed.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                break
+            self._request(parts)
+        for envelope, reply in self._waiting.due():
+            self._send(envelope, reply)
+        if time.monotonic() >= self._next_prune:
+            self._next_prune = time.monotonic() + PRUNE_S
+            self._prune()
+
+    def _request(self, parts: list[bytes]) -> None:
+        self.counts["requests"] += 1
+        *envelope, body = parts
+        if len(parts) > MAX_PARTS or not envelope:
+            self.counts["bad_requests"] += 1
+            return
+        try:
+            reply = self._requests.take(envelope, body, self._outbox, self._waiting, self._worker, self.answer)
+        except ValueError as error:
+            reply = refusal("bad-request", str(error))
+        except (LifelineError, OSError) as error:
+            self._log.error("request-failed", error=str(error), exc_info=True)
+            reply = refusal("store", str(error))
+        if reply is not None:
+            self._send(envelope, reply)
+
+    def _send(self, envelope: list[bytes], reply: dict[str, Any]) -> None:
+        if not reply["ok"]:
+            self.counts["refused_requests"] += 1
+        try:
+            self._feed.send_multipart([*envelope, pack_reply(reply)], zmq.DONTWAIT)
+        except zmq.ZMQError as error:
+            if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                raise
+            self.counts["unreachable"] += 1  # it asks again: reading without ack repeats
+
+    def _work(self) -> None:
+        """Jobs in order; consecutive alarms in one commit. A failed commit leaves them at the head."""
+        while self._jobs and time.monotonic() >= (self._not_before if self._running else 0):
+            batch: list[Alarm] = []
+            taken = 0
+            while taken < len(self._jobs) and isinstance(job := self._jobs[taken], Alarms) and len(batch) < 5000:
+                batch += job.alarms
+                taken += 1
+            if batch:
+                if not self._commit(batch):
+                    return
+                with self._lock:
+                    self._backlog -= len(batch)
+                for _ in range(taken):
+                    self._jobs.popleft()
+                continue
+            job = self._jobs.popleft()
+            if isinstance(job, Snapshot):
+                self._save(job)
+            elif isinstance(job, Answer):
+                self._answer(job)
+
+    def _commit(self, alarms: list[Alarm]) -> bool:
+        try:
+            fresh = self._outbox.put(alarms, time.time_ns())
+        except Exception as error:  # disk full, I/O error: keep them, say so, try again
+            self.trouble = str(error) or repr(error)
+            self._not_before = time.monotonic() + RETRY_S
+            self.counts["commit_errors"] += 1
+            self._log.error("outbox-failed", error=self.trouble, alarms=len(alarms), exc_info=True)
+            return False
+        self.trouble = ""
+        self.counts["alarms"] += len(fresh)
+        self.counts["seen_before"] += len(alarms) - len(fresh)
+        for alarm in fresh:
+            topic = f"alarm/{alarm.severity}/{alarm.domain}/{alarm.site}/{alarm.watch}".encode()
+            self._live.send_multipart([topic, wire.alarm_to_bytes(alarm)], zmq.DONTWAIT)
+        return True
+
+    def _save(self, job: Snapshot) -> None:
+        try:
+            recoverable = snapshot.save(self._directory, job.position, job.state)
+            self._journal.release(self._unneeded(recoverable))
+        except (LifelineError, OSError) as error:
+            self.counts["snapshot_errors"] += 1
+            self._log.error("snapshot-not-saved", error=str(error))
+        else:
+            self.counts["snapshots"] += 1
+        finally:
+            with self._lock:
+                self._snapshots -= 1
+
+    def _unneeded(self, position: int) -> int:
+        """What the snapshots stand for goes, but for a stretch that is kept as evidence while there is room."""
+        doubtful = self._journal.durability == "disk" and self._journal.synced < position
+        if doubtful or self._pressed():
+            return position
+        return max(self._journal.first, min(position, self._journal.end - self._keep_bytes))
+
+    def _answer(self, job: Answer) -> None:
+        envelope = self._requests.envelope(job.token)
+        if envelope is not None:
+            self._send(envelope, job.said)
+
+    def _prune(self) -> None:
+        try:
+            self._outbox.prune(time.time_ns(), self._retain_days)
+        except Exception as error:
+            self._log.error("prune-failed", error=str(error), exc_info=True)

@@ -1,0 +1,138 @@
+"""A client of the feed: durable reading by cursor, acknowledgement, commands, queries; and of the live view."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import zmq
+
+from lifeline_core import wire
+from lifeline_core.errors import CommandRefused
+from lifeline_core.model import Alarm
+
+
+class FeedRefused(CommandRefused):
+    """The feed answered ``ok: False``; ``code`` is its word."""
+
+
+class FeedClient:
+    """One connection to the feed; each call waits for its reply.
+
+    Parameters
+    ----------
+    endpoint : str
+        The service's feed address.
+    timeout : float
+        Seconds to wait for a reply (beyond a read's own ``wait_ms``); TimeoutError after that.
+    """
+
+    def __init__(
+        self, endpoint: str, *, timeout: float = 10.0, context: zmq.Context[zmq.Socket[bytes]] | None = None
+    ) -> None:
+        self._own_context = zmq.Context() if context is None else None
+        self._socket = (context or self._own_context or zmq.Context()).socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.connect(endpoint)
+        self._timeout = timeout
+        self._count = itertools.count(1)
+
+    def ask(self, request: dict[str, Any], *, wait_ms: int = 0) -> dict[str, Any]:
+        """One request as it is, and its reply; FeedRefused when it is not ok."""
+        mark = next(self._count).to_bytes(8, "little")
+        self._socket.send_multipart([mark, msgspec.msgpack.encode(request)])
+        while self._socket.poll(int(self._timeout * 1000) + wait_ms):
+            parts = self._socket.recv_multipart()
+            if parts[0] != mark:  # the reply to a request that was given up
+                continue
+            reply = msgspec.msgpack.decode(parts[-1], type=dict[str, Any])
+            if not reply["ok"]:
+                raise FeedRefused(reply["error"]["code"], reply["error"]["text"])
+            return reply
+        raise TimeoutError(f"the feed did not answer {request.get('op')!r} within {self._timeout} s")
+
+    def read(
+        self, consumer: str | None = None, after: int | None = None, max: int = 100, wait_ms: int = 0
+    ) -> tuple[list[Alarm], int]:
+        """(alarms, cursor) behind the consumer's cursor, or behind ``after``; waits up to ``wait_ms`` for the first."""
+        request: dict[str, Any] = {"op": "read", "max": max, "wait_ms": wait_ms}
+        if consumer is not None:
+            request["consumer"] = consumer
+        if after is not None:
+            request["after"] = after
+        reply = self.ask(request, wait_ms=wait_ms)
+        return [msgspec.convert(alarm, Alarm) for alarm in reply["alarms"]], reply["cursor"]
+
+    def ack(self, consumer: str, cursor: int) -> int:
+        """Everything up to ``cursor`` is safe with the consumer; its cursor now."""
+        return int(self.ask({"op": "ack", "consumer": consumer, "cursor": cursor})["cursor"])
+
+    def command(
+        self, alarm_id: str, action: str, *, actor: str, reason: str = "", until_ns: int | None = None
+    ) -> list[Alarm]:
+        """An operator's step on an alarm; the revisions it made, once they are committed."""
+        request: dict[str, Any] = {
+            "op": "command",
+            "alarm_id": alarm_id,
+            "action": action,
+            "actor": actor,
+            "reason": reason,
+        }
+        if until_ns is not None:
+            request["until_ns"] = until_ns
+        return [msgspec.convert(alarm, Alarm) for alarm in self.ask(request)["alarms"]]
+
+    def evidence(self, alarm_id: str) -> bytes:
+        """The raw frames around an alarm, back to back."""
+        return bytes(self.ask({"op": "evidence", "alarm_id": alarm_id})["capture"])
+
+    def stats(self) -> dict[str, Any]:
+        return dict(self.ask({"op": "stats"})["stats"])
+
+    def follow(self, consumer: str, *, wait_ms: int = 1000) -> Iterator[Alarm | None]:
+        """Alarms as they come, acknowledged once the next are asked for; None when ``wait_ms`` passed without one."""
+        while True:
+            alarms, cursor = self.read(consumer, wait_ms=wait_ms)
+            if not alarms:
+                yield None
+                continue
+            yield from alarms
+            self.ack(consumer, cursor)
+
+    def close(self) -> None:
+        self._socket.close(0)
+        if self._own_context is not None:
+            self._own_context.term()
+
+    def __enter__(self) -> FeedClient:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class LiveView:
+    """The PUB socket: alarms as they are committed; may miss some (the feed never does). ``topic`` is a prefix."""
+
+    def __init__(
+        self, endpoint: str, topic: str = "alarm/", *, context: zmq.Context[zmq.Socket[bytes]] | None = None
+    ) -> None:
+        self._own_context = zmq.Context() if context is None else None
+        self._socket = (context or self._own_context or zmq.Context()).socket(zmq.SUB)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt_string(zmq.SUBSCRIBE, topic)
+        self._socket.connect(endpoint)
+
+    def next(self, timeout: float) -> tuple[str, Alarm] | None:
+        """(topic, alarm), or None after ``timeout`` seconds."""
+        if not self._socket.poll(int(timeout * 1000)):
+            return None
+        topic, body = self._socket.recv_multipart()
+        return topic.decode(), wire.alarm_from_bytes(body)
+
+    def close(self) -> None:
+        self._socket.close(0)
+        if self._own_context is not None:
+            self._own_context.term()

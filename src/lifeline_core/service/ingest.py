@@ -1,0 +1,206 @@
+"""The ingest thread: sole owner of the device socket, sole writer of the journal, keeper of the only clock.
+
+::
+
+    devices -> drain -> journal      frames, as they came; nothing is decoded here
+    clock   -> tick  -> journal      once a second, never smaller than the last
+    desk    -> command -> journal    operators, in their place among the frames
+    devices <- replies <- engine
+
+The journal is the queue: when its budget is spent nothing more is read, and ZeroMQ and TCP hold the devices back.
+"""
+
+from __future__ import annotations
+
+import select
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import msgspec
+import numpy as np
+import zmq
+
+from lifeline_core.errors import StoreError
+from lifeline_core.service.bell import Bell
+from lifeline_core.service.deadletters import DeadLetterBox
+from lifeline_core.service.log import Log
+from lifeline_core.service.receive import ENDED, RUBBISH, Batch, Receiver, open_receiver
+from lifeline_core.service.replies import Replies
+from lifeline_core.store.journal import COMMAND, TICK, Journal
+
+IDLE_MS = 200  # longest sleep; the bell, a message or the next tick end it before
+FULL_S = 0.005  # between two tries when the journal is full
+COMMANDS = 1000  # waiting to be journalled
+SECOND = 1.0
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+class Ingest(threading.Thread):
+    """Reads until `stop_reading`, goes on replying until `finish`; `failed` says why it ended before."""
+
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        journal: Journal,
+        bell: Bell,
+        replies: Replies,
+        box: DeadLetterBox,
+        log: Log,
+        *,
+        arena_bytes: int,
+        receiver: str,
+        last_tick_ns: int,
+        appended: Callable[[], None],
+        failed: Callable[[str], None],
+    ) -> None:
+        super().__init__(name="ingest", daemon=True)
+        self._socket, self._journal, self._bell, self._replies, self._box, self._log = (
+            socket,
+            journal,
+            bell,
+            replies,
+            box,
+            log,
+        )
+        self._appended, self._failed = appended, failed
+        self._wall_ns, self._last_tick_ns = time.time_ns, last_tick_ns
+        self._next_tick = 0.0
+        self._commands: deque[dict[str, Any]] = deque()
+        self._reading, self._running = True, True
+        self.idle = threading.Event()  # after stop_reading: everything read is in the journal
+        self.blocked = False  # the journal's budget is spent
+        self.blocked_times = 0
+        self.receiver: Receiver
+        self.receiver, why = open_receiver(socket, bell.fileno(), arena_bytes=arena_bytes, receiver=receiver)
+        if why:
+            log.warning("plain-receiver", why=why)
+
+    def command(self, record: dict[str, Any]) -> bool:
+        """Journal an operator's command, with the time of its writing; False when it cannot be soon."""
+        if self.blocked or len(self._commands) >= COMMANDS or not self._reading:
+            return False
+        self._commands.append(record)
+        self._bell.ring()
+        return True
+
+    def stop_reading(self) -> None:
+        self._reading = False
+        self._bell.ring()
+
+    def finish(self) -> None:
+        self._running = False
+        self._bell.ring()
+
+    def run(self) -> None:
+        try:
+            self._read()
+            self.idle.set()
+            self._only_reply()
+        except zmq.ZMQError as error:
+            if error.errno not in ENDED or self._running:
+                self._fail(error)
+        except Exception as error:  # the thread's last word; the service stops, devices keep what was not acknowledged
+            self._fail(error)
+        finally:
+            self.idle.set()
+            self.receiver.close()
+            self._socket.close(500 if not self._running else 0)  # linger: the last acknowledgements
+
+    def _fail(self, error: Exception) -> None:
+        self._log.error("ingest-failed", error=str(error), exc_info=True)
+        self._failed(f"ingest: {error}")
+
+    def _read(self) -> None:
+        while self._reading:
+            self._tick()
+            self._write_commands()
+            wait = (
+                5 if self._replies.waiting() else min(IDLE_MS, max(1, int((self._next_tick - time.monotonic()) * 1000)))
+            )
+            batch = self.receiver.drain(wait)
+            self._bell.clear()
+            if len(batch):
+                self._keep(batch)
+            self._replies.send(self.receiver)
+        self._write_commands()
+
+    def _only_reply(self) -> None:
+        while self._running:
+            self._bell.clear()
+            self._replies.send(self.receiver)
+            select.select([self._bell], [], [], 0.005 if self._replies.waiting() else IDLE_MS / 1000)
+        self._replies.send(self.receiver, all_of_them=True)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if now < self._next_tick:
+            return
+        self._next_tick = now + SECOND if now - self._next_tick > SECOND else self._next_tick + SECOND
+        try:
+            self._journal.append(TICK, struct.pack("<q", self._now_ns()))
+        except (BufferError, StoreError) as error:
+            self._log.warning("tick-not-kept", error=str(error))
+        else:
+            self._appended()
+
+    def _now_ns(self) -> int:
+        wall = self._wall_ns()
+        if wall < self._last_tick_ns:
+            self._log.warning("clock-went-back", seconds=(self._last_tick_ns - wall) / 1e9)
+        self._last_tick_ns = max(wall, self._last_tick_ns)
+        return self._last_tick_ns
+
+    def _write_commands(self) -> None:
+        while self._commands:
+            record = self._commands.popleft()
+            record["t_ns"] = self._now_ns()
+            if self._when_there_is_room(partial(self._journal.append, COMMAND, _pack(record))):
+                self._appended()
+
+    def _keep(self, batch: Batch) -> None:
+        """Into the journal in the order of arrival, one append for each run of one kind that fits half a segment."""
+        half = self._journal.segment_bytes // 2
+        pieces = batch.offsets // half  # an append is all or nothing, and must fit when only one segment is free
+        cuts = np.flatnonzero((batch.kinds[1:] != batch.kinds[:-1]) | (pieces[1:] != pieces[:-1])) + 1
+        starts = [0, *cuts.tolist()]
+        for start, stop in zip(starts, [*starts[1:], len(batch)], strict=True):
+            kind = int(batch.kinds[start])
+            if kind == RUBBISH:
+                self._rubbish(batch, start, stop)
+            else:
+                self._when_there_is_room(partial(self._append, kind, batch, slice(start, stop)))
+        self._appended()
+
+    def _append(self, kind: int, batch: Batch, part: slice) -> int:
+        return self._journal.append_batch(
+            kind, batch.buf, batch.offsets[part], batch.lengths[part], batch.sources[part]
+        )
+
+    def _rubbish(self, batch: Batch, start: int, stop: int) -> None:
+        for k in range(start, stop):
+            if self._box.wants("multipart"):
+                self._box.put("multipart", batch.payload(k))
+
+    def _when_there_is_room(self, append: Callable[[], int]) -> bool:
+        """Try until the engine has given journal back; meanwhile only replies go on. False at the service's end."""
+        while self._running:
+            try:
+                append()
+            except (BufferError, StoreError) as error:  # the budget, or the disk, is spent; nothing was written
+                if not self.blocked:
+                    self.blocked = True
+                    self.blocked_times += 1
+                    self._log.warning("journal-full", error=str(error))
+                self._appended()
+                self._replies.send(self.receiver)
+                time.sleep(FULL_S)
+            else:
+                self.blocked = False
+                return True
+        return False

@@ -1,0 +1,228 @@
+"""Messages of the ingest socket as arrays: the compiled loop, and a plain pyzmq loop of the same behaviour.
+
+Both give a `Batch` of payloads with the number of the connection each came over. A number stands for a ZeroMQ
+identity; it is never 0 and never given twice in a life of the process (the first one is drawn at random, so numbers
+found in the journal of an earlier life mean nobody).
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import zmq
+from numpy.typing import NDArray
+
+from lifeline_core.errors import StoreError
+
+RUBBISH, FRAME, GATEWAY = 0, 1, 4  # a batch's kinds; FRAME and GATEWAY are the journal's numbers
+SENT, AGAIN, GONE = 0, 1, 2  # what became of a reply
+PEERS = 65_536  # identities remembered; a power of two
+BATCH = 8192  # messages of one drain at most
+KEPT = 4096  # bytes of a rubbish message that go to the dead letters
+ENDED = (zmq.ETERM, errno.ENOTSOCK)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Payloads back to back in ``buf``, valid until the next drain; ``kinds`` RUBBISH, FRAME or GATEWAY."""
+
+    buf: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    sources: NDArray[np.uint32]
+    kinds: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def payload(self, k: int) -> bytes:
+        start = int(self.offsets[k])
+        return self.buf[start : start + int(self.lengths[k])].tobytes()
+
+
+class Receiver(Protocol):
+    """What both loops do. One thread only; `close` before the socket."""
+
+    name: str
+
+    def drain(self, wait_ms: int) -> Batch:
+        """What is there, or comes within ``wait_ms`` (the bell ends the wait too). ZMQError at the socket's end."""
+
+    def reply(self, replies: Sequence[tuple[int, bytes]]) -> list[int]:
+        """Send each body to its connection number; SENT, AGAIN or GONE for each."""
+
+    def counts(self) -> dict[str, int]:
+        """``messages``, ``bytes``, ``rubbish``, ``waits`` so far."""
+
+    def close(self) -> None: ...
+
+
+def first_number() -> int:
+    return int.from_bytes(os.urandom(4), "little") or 1
+
+
+class CompiledReceiver:
+    """kernels/receive.c on the socket's own libzmq; AttributeError or ImportError where that cannot be."""
+
+    name = "compiled"
+
+    def __init__(
+        self, socket: zmq.Socket[bytes], wake_fd: int, *, arena_bytes: int, gather_us: int = 300, peers: int = PEERS
+    ) -> None:
+        kernel = importlib.import_module("lifeline_core.service._receive")
+        backend = importlib.import_module("zmq.backend.cython._zmq")
+        found = kernel.addresses(backend.__file__)
+        self._loop = kernel.Loop(found, socket.underlying, wake_fd, arena_bytes, BATCH, peers, first_number())
+        self._gather_us = gather_us
+
+    def drain(self, wait_ms: int) -> Batch:
+        loop = self._loop
+        n: int = loop.drain(wait_ms, self._gather_us)
+        if n < 0:
+            raise zmq.ZMQError(-n)
+        return Batch(loop.arena, loop.offsets[:n], loop.lengths[:n], loop.sources[:n], loop.kinds[:n])
+
+    def reply(self, replies: Sequence[tuple[int, bytes]]) -> list[int]:
+        lengths = np.fromiter((len(body) for _, body in replies), dtype=np.int64, count=len(replies))
+        offsets = np.cumsum(lengths) - lengths
+        bodies = np.frombuffer(b"".join(body for _, body in replies), dtype=np.uint8)
+        status = np.full(len(replies), GONE, dtype=np.uint8)
+        numbers = np.fromiter((number for number, _ in replies), dtype=np.uint32, count=len(replies))
+        failed: int = self._loop.reply(numbers, bodies, offsets, lengths, status)
+        if failed:
+            raise zmq.ZMQError(-failed)
+        return [int(s) for s in status]
+
+    def counts(self) -> dict[str, int]:
+        return dict(self._loop.counts)
+
+    def close(self) -> None:
+        self._loop.close()
+
+
+class PlainReceiver:
+    """The same in plain pyzmq, for builds where libzmq's functions cannot be reached."""
+
+    name = "plain"
+
+    def __init__(
+        self, socket: zmq.Socket[bytes], wake_fd: int, *, arena_bytes: int, gather_us: int = 300, peers: int = PEERS
+    ) -> None:
+        self._socket, self._wake_fd, self._limit = socket, wake_fd, arena_bytes
+        self._gather_s = gather_us * 1e-6
+        self._peers = peers
+        self._numbers: dict[bytes, int] = {}
+        self._by_number: dict[int, tuple[bytes, bool]] = {}
+        self._next = first_number()
+        self._counts = {"messages": 0, "bytes": 0, "rubbish": 0, "waits": 0}
+        self._poller = zmq.Poller()
+        self._poller.register(socket, zmq.POLLIN)
+        if wake_fd >= 0:
+            self._poller.register(wake_fd, zmq.POLLIN)
+
+    def _number(self, identity: bytes) -> int:
+        number = self._numbers.get(identity)
+        if number is None:
+            number, self._next = self._next, self._next % 0xFFFF_FFFF + 1
+            if len(self._numbers) >= self._peers:
+                oldest = next(iter(self._by_number))
+                del self._numbers[self._by_number.pop(oldest)[0]]
+            self._numbers[identity] = number
+            self._by_number[number] = (identity, False)
+        return number
+
+    def _one(self) -> tuple[bytes, int, int] | None:
+        try:
+            identity, *parts = self._socket.recv_multipart(zmq.DONTWAIT)
+        except zmq.Again:
+            return None
+        number = self._number(identity)
+        delimited = len(parts) == 2 and parts[0] == b""
+        if (len(parts) != 1 and not delimited) or not parts[-1]:
+            self._counts["rubbish"] += 1
+            return b"".join(parts)[:KEPT], number, RUBBISH
+        payload = parts[-1]
+        self._by_number[number] = (identity, delimited)
+        self._counts["messages"] += 1
+        self._counts["bytes"] += len(payload)
+        is_map = payload[0] & 0xF0 == 0x80 or payload[0] in (0xDE, 0xDF)
+        return payload, number, GATEWAY if is_map else FRAME
+
+    def drain(self, wait_ms: int) -> Batch:
+        taken: list[tuple[bytes, int, int]] = []
+        size, waited, gathered = 0, wait_ms == 0, False
+        while len(taken) < BATCH and size < self._limit:
+            one = self._one()
+            if one is not None:
+                taken.append(one)
+                size += len(one[0])
+            elif taken:
+                if gathered:
+                    break
+                gathered = True
+                time.sleep(self._gather_s)
+            elif waited:
+                break
+            else:
+                waited = True
+                self._counts["waits"] += 1
+                if self._socket not in dict(self._poller.poll(wait_ms)):
+                    break
+        lengths = np.array([len(p) for p, _, _ in taken], dtype=np.int64)
+        return Batch(
+            np.frombuffer(b"".join(p for p, _, _ in taken), dtype=np.uint8),
+            np.cumsum(lengths, dtype=np.int64) - lengths,
+            lengths,
+            np.array([s for _, s, _ in taken], dtype=np.uint32),
+            np.array([k for _, _, k in taken], dtype=np.uint8),
+        )
+
+    def reply(self, replies: Sequence[tuple[int, bytes]]) -> list[int]:
+        return [self._send(number, body) for number, body in replies]
+
+    def _send(self, number: int, body: bytes) -> int:
+        identity, delimited = self._by_number.get(number, (b"", False))
+        if not identity:
+            return GONE
+        try:
+            self._socket.send_multipart([identity, b"", body] if delimited else [identity, body], zmq.DONTWAIT)
+        except zmq.Again:
+            return AGAIN
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            return GONE
+        return SENT
+
+    def counts(self) -> dict[str, int]:
+        return dict(self._counts)
+
+    def close(self) -> None:
+        self._poller = zmq.Poller()
+
+
+def open_receiver(
+    socket: zmq.Socket[bytes], wake_fd: int, *, arena_bytes: int, receiver: str = "auto"
+) -> tuple[Receiver, str]:
+    """The receiver asked for, and why it is not the compiled one (empty when it is, or was not wanted).
+
+    ``receiver``: "auto" takes the compiled loop where it works, "compiled" insists on it, "plain" is pyzmq.
+    """
+    if receiver not in ("auto", "compiled", "plain"):
+        raise ValueError(f"receiver is one of auto, compiled, plain; got {receiver!r}")
+    why = ""
+    if receiver != "plain":
+        try:
+            return CompiledReceiver(socket, wake_fd, arena_bytes=arena_bytes), ""
+        except (ImportError, AttributeError, OSError) as error:
+            if receiver == "compiled":
+                raise StoreError(f"the compiled receiver cannot run here: {error}") from error
+            why = str(error)
+    return PlainReceiver(socket, wake_fd, arena_bytes=arena_bytes), why

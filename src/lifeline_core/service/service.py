@@ -1,0 +1,283 @@
+"""The service: sockets, threads and stores of one city, started and stopped as one.
+
+::
+
+    devices -> ingest thread -> journal -> engine thread -> desk thread -> outbox, live view, feed
+                     ^--------- replies -------'  ^------- commands --------'
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import TimeoutError as NotInTime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import zmq
+
+from lifeline_core.errors import LifelineError
+from lifeline_core.model import City
+from lifeline_core.service import figures, sockets
+from lifeline_core.service.bell import Bell
+from lifeline_core.service.deadletters import DeadLetterBox
+from lifeline_core.service.desk import Desk
+from lifeline_core.service.evidence import Evidence
+from lifeline_core.service.ingest import Ingest
+from lifeline_core.service.log import Log
+from lifeline_core.service.metrics import MetricsServer
+from lifeline_core.service.recovery import Start, recover
+from lifeline_core.service.replies import Replies
+from lifeline_core.service.requests import MAX_BODY, Requests
+from lifeline_core.service.runner import Runner
+from lifeline_core.store.deadletter import DeadLetters
+from lifeline_core.store.outbox import Outbox
+
+DRAIN_S = 60.0  # for each thread to end what it has
+
+
+class Service:
+    """One city's service in this process.
+
+    Parameters
+    ----------
+    city : City
+    receiver : "auto", "compiled" or "plain"
+        The loop that reads the device socket; auto takes the compiled one where it works.
+
+    Examples
+    --------
+    ::
+
+        with Service(load_city("city.toml")) as service:
+            print(service.endpoints)
+    """
+
+    def __init__(self, city: City, *, receiver: str = "auto") -> None:
+        self.city = city
+        self.log = Log()
+        self.failure = ""  # why a thread ended by itself
+        self.ended = threading.Event()
+        self.problems: list[str] = []  # what the start found damaged
+        self.endpoints: dict[str, str] = {}
+        self._receiver = receiver
+        self._undo = contextlib.ExitStack()
+        self._started = False
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> Service:
+        """Recover, bind, run.
+
+        Raises
+        ------
+        ConfigError
+            An address cannot be bound; the text names the key, the address and the reason.
+        StoreError
+            The data directory is in use or cannot be written.
+        """
+        if self._started:
+            raise RuntimeError("a service is started once")
+        self._started = True
+        try:
+            with contextlib.ExitStack() as undo:
+                self._open(undo)
+                self._undo = undo.pop_all()
+        except BaseException:
+            self.ended.set()
+            raise
+        return self
+
+    def _open(self, undo: contextlib.ExitStack) -> None:
+        settings = self.city.service
+        data_dir = Path(settings.data_dir)
+        data_dir.mkdir(parents=True, exist_ok=True)
+        began = recover(self.city, data_dir)
+        undo.callback(began.journal.close)
+        self._journal = began.journal
+        self._outbox = Outbox(data_dir / "outbox.sqlite")
+        undo.callback(self._outbox.close)
+        self.problems = [*began.problems, *self._outbox.problems]
+        for problem in self.problems:
+            self.log.warning("start-problem: " + problem.split(":")[0], problem=problem)
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        undo.callback(context.destroy, 500)
+        ingest, live, feed = self._bind(context, undo)
+        self._box = DeadLetterBox(DeadLetters(data_dir / "dead-letters", settings.dead_letter_mib << 20), self.log)
+        undo.callback(self._box.close)
+        self._wire(began, data_dir, ingest, live, feed, undo)
+        self._metrics = MetricsServer(settings.metrics, self.numbers, self.health)
+        undo.callback(self._metrics.close)
+        self.endpoints = {
+            "ingest": sockets.address(ingest),
+            "alarms": sockets.address(live),
+            "feed": sockets.address(feed),
+            "metrics": self._metrics.address,
+        }
+        for thread in (self._desk, self._runner, self._ingest):
+            thread.start()
+        self.log.info("started", receiver=self._ingest.receiver.name, position=began.position, **self.endpoints)
+
+    def _bind(self, context: zmq.Context[zmq.Socket[bytes]], undo: contextlib.ExitStack) -> list[zmq.Socket[bytes]]:
+        """The sockets for ingest, alarms and feed. Each is closed by the thread that gets it."""
+        s = self.city.service
+        table = (
+            (zmq.ROUTER, s.ingest, "ingest", {zmq.MAXMSGSIZE: s.max_frame_kib << 10, zmq.RCVHWM: 1000, zmq.SNDHWM: 1000}),
+            (zmq.PUB, s.alarms, "alarms", {zmq.MAXMSGSIZE: 4096, zmq.SNDHWM: 10_000}),
+            (zmq.ROUTER, s.feed, "feed", {zmq.MAXMSGSIZE: 16 * MAX_BODY, zmq.RCVHWM: 100, zmq.SNDHWM: 100}),
+        )
+        bound: list[zmq.Socket[bytes]] = []
+        for kind, endpoint, key, options in table:
+            bound.append(sockets.bind(context, kind, endpoint, key, {int(option): value for option, value in options.items()}))
+            undo.callback(bound[-1].close, 0)
+        return bound
+
+    def _wire(
+        self,
+        began: Start,
+        data_dir: Path,
+        ingest: zmq.Socket[bytes],
+        live: zmq.Socket[bytes],
+        feed: zmq.Socket[bytes],
+        undo: contextlib.ExitStack,
+    ) -> None:
+        """Who tells whom."""
+        settings, journal = self.city.service, began.journal
+        budget = settings.journal_mib << 20
+        to_ingest, to_desk = Bell(), Bell()
+        undo.callback(to_ingest.close)
+        undo.callback(to_desk.close)
+        replies = self._replies = Replies(to_ingest, self.credit)
+        requests = Requests(
+            lambda record: self._ingest.command(record), lambda: self._runner.stats(), Evidence(self.city, journal)
+        )
+        self._desk = Desk(
+            self._outbox,
+            journal,
+            live,
+            feed,
+            to_desk,
+            requests,
+            self.log,
+            directory=data_dir / "snapshots",
+            keep_bytes=budget // 2,
+            retain_days=settings.retain_days,
+            pressed=lambda: self._ingest.blocked,
+            failed=self._fail,
+        )
+        self._runner = Runner(
+            began.engine,
+            journal,
+            self._desk,
+            replies,
+            self._box,
+            self.log,
+            position=began.position,
+            tick_ns=began.tick_ns,
+            snapshot_s=settings.snapshot_s,
+            snapshot_bytes=budget // 4,
+            durable=settings.durability == "disk",
+            pressed=lambda: self._ingest.blocked,
+            failed=self._fail,
+        )
+        self._ingest = Ingest(
+            ingest,
+            journal,
+            to_ingest,
+            replies,
+            self._box,
+            self.log,
+            receiver=self._receiver,
+            arena_bytes=max(8 << 20, 2 * (settings.max_frame_kib << 10)),
+            last_tick_ns=began.tick_ns,
+            appended=self._runner.more,
+            failed=self._fail,
+        )
+
+    def stop(self) -> None:
+        """Stop reading, work the journal off to its end, commit, save a snapshot, close. Idempotent."""
+        if not self._started or not hasattr(self, "_ingest") or self._ingest.ident is None:
+            return
+        undo, self._undo = self._undo, contextlib.ExitStack()
+        with undo:
+            self._ingest.stop_reading()
+            self._ingest.idle.wait(DRAIN_S)
+            for thread, finish in (
+                (self._runner, self._runner.finish),
+                (self._desk, self._desk.finish),
+                (self._ingest, self._ingest.finish),
+            ):
+                finish()
+                thread.join(DRAIN_S)
+                if thread is self._runner and thread.is_alive():  # what is left is read at the next start
+                    self._runner.give_up()
+                    thread.join(DRAIN_S)
+                if thread.is_alive():
+                    self.log.error("does-not-end", thread=thread.name)
+        self.ended.set()
+        self.log.info("stopped")
+
+    def __enter__(self) -> Service:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def _fail(self, why: str) -> None:
+        self.failure = self.failure or why
+        self.ended.set()
+
+    # -- figures --------------------------------------------------------------------------------------------------
+
+    def credit(self) -> int:
+        """Bytes a connection may have unacknowledged: less while the engine is far behind."""
+        full = self.city.service.credit_kib << 10
+        behind = self._journal.end - self._runner.position
+        return full if behind < self.city.service.journal_mib << 18 else full // 4
+
+    def stats(self, timeout: float = 5.0) -> dict[str, Any]:
+        """The engine's counters."""
+        return self._runner.stats().result(timeout)
+
+    def numbers(self) -> Mapping[str, Any]:
+        """Every counter and gauge by name; without the engine's own when it does not answer in time."""
+        engine: dict[str, Any] = {}
+        with contextlib.suppress(NotInTime, LifelineError):
+            engine = self.stats(2.0)
+        return engine | figures.numbers(self._ingest, self._replies, self._box, self._desk, self._journal, self._outbox) | {
+            "start_problems": len(self.problems)
+        }
+
+    def health(self) -> dict[str, Any]:
+        """``live``: every thread runs. ``ready``: recovered, reading, and alarms are being committed."""
+        said = figures.health(self._ingest, self._runner, self._desk, self._journal, failed=bool(self.failure))
+        return said | {"failure": self.failure, "problems": self.problems}
+
+
+def serve(city: City, *, receiver: str = "auto", ready: Callable[[Service], None] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; 0 then, 1 when the service ended by itself. ``ready`` is called once it runs.
+
+    Raises what `Service.start` raises.
+    """
+    service = Service(city, receiver=receiver)
+    asked = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        asked.set()
+
+    sys.setswitchinterval(0.001)  # a thread that holds the interpreter must not hold up the one that reads
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with service:
+            if ready is not None:
+                ready(service)
+            while not asked.is_set() and not service.ended.is_set():
+                asked.wait(0.2)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 1 if service.failure else 0

@@ -1,0 +1,43 @@
+"""Sockets of the service: bound with every bound set, and the address they really have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import zmq
+
+from lifeline_core.errors import ConfigError
+
+# A half-open connection is noticed within HEARTBEAT_TIMEOUT, a peer that never shakes hands is cut off, and no
+# message is larger than it may be (libzmq's own default is without limit).
+COMMON: Mapping[int, int] = {
+    zmq.LINGER: 0,
+    zmq.HANDSHAKE_IVL: 5_000,
+    zmq.HEARTBEAT_IVL: 5_000,
+    zmq.HEARTBEAT_TIMEOUT: 15_000,
+    zmq.HEARTBEAT_TTL: 30_000,
+    zmq.TCP_KEEPALIVE: 1,
+    zmq.BACKLOG: 1024,
+}
+ROUTER: Mapping[int, int] = {zmq.ROUTER_MANDATORY: 1, zmq.ROUTER_HANDOVER: 1}
+
+
+def bind(
+    context: zmq.Context[zmq.Socket[bytes]], kind: int, endpoint: str, key: str, options: Mapping[int, int]
+) -> zmq.Socket[bytes]:
+    """A bound socket; ConfigError names the key and the reason where the address cannot be had."""
+    socket = context.socket(kind)
+    for option, value in {**COMMON, **(ROUTER if kind == zmq.ROUTER else {}), **options}.items():
+        socket.setsockopt(option, value)
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        socket.close(0)
+        raise ConfigError([f"service.{key}: cannot bind {endpoint}: {error.strerror}"]) from error
+    return socket
+
+
+def address(socket: zmq.Socket[bytes]) -> str:
+    """Where a client on this machine reaches the socket, with the port it was given."""
+    bound = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+    return bound.replace("tcp://0.0.0.0:", "tcp://127.0.0.1:").replace("tcp://[::]:", "tcp://[::1]:")

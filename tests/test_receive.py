@@ -1,0 +1,233 @@
+"""kernels/receive.c and its plain twin: what comes in, what is rubbish, who is who, what goes back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import zmq
+
+from lifeline_core.errors import StoreError
+from lifeline_core.service import receive
+from lifeline_core.service.bell import Bell
+from lifeline_core.service.receive import AGAIN, FRAME, GATEWAY, GONE, RUBBISH, SENT, CompiledReceiver, PlainReceiver
+
+ARENA = 1 << 16
+
+
+class Ends:
+    """A receiver on a ROUTER, and clients of it."""
+
+    def __init__(self, kind: type[Any], **options: Any) -> None:
+        self.context = zmq.Context()
+        self.router = self.context.socket(zmq.ROUTER)
+        self.router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self.router.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        self.router.setsockopt(zmq.SNDHWM, 5)
+        self.port = self.router.bind_to_random_port("tcp://127.0.0.1")
+        self.bell = Bell()
+        self.receiver = kind(self.router, self.bell.fileno(), **{"arena_bytes": ARENA, **options})
+
+    def client(self, kind: int = zmq.DEALER, identity: bytes | None = None) -> zmq.Socket[bytes]:
+        socket = self.context.socket(kind)
+        if identity:
+            socket.setsockopt(zmq.IDENTITY, identity)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.RCVHWM, 5)
+        socket.connect(f"tcp://127.0.0.1:{self.port}")
+        return socket
+
+    def take(self, n: int) -> list[tuple[bytes, int, int]]:
+        """(payload, source, kind) of the next n messages."""
+        got: list[tuple[bytes, int, int]] = []
+        until = time.monotonic() + 5
+        while len(got) < n and time.monotonic() < until:
+            batch = self.receiver.drain(50)
+            got += [(batch.payload(k), int(batch.sources[k]), int(batch.kinds[k])) for k in range(len(batch))]
+        assert len(got) == n
+        return got
+
+    def close(self) -> None:
+        self.receiver.close()
+        self.bell.close()
+        self.context.destroy(0)
+
+
+@pytest.fixture(params=[CompiledReceiver, PlainReceiver])
+def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
+    ends = Ends(request.param)
+    yield ends
+    ends.close()
+
+
+def test_payloads_arrive_in_order_with_one_number_a_connection(ends: Ends) -> None:
+    a, b = ends.client(), ends.client()
+    a.send(b"LLF1 one")
+    (first,) = ends.take(1)
+    b.send(b"LLF1 two")
+    (second,) = ends.take(1)
+    for k in range(50):
+        a.send(b"LLF1" + bytes([k]))
+    got = ends.take(50)
+    assert [p for p, _, _ in got] == [b"LLF1" + bytes([k]) for k in range(50)]
+    assert {s for _, s, _ in got} == {first[1]} and first[1] != second[1] and 0 not in (first[1], second[1])
+    assert {k for _, _, k in got} == {FRAME}
+
+
+def test_a_map_is_a_gateway_and_everything_else_a_frame(ends: Ends) -> None:
+    a = ends.client()
+    for body in (b"\x81\xa1v\x01", b"\xde\x00\x01", b"\xdf\x00\x00\x00\x01", b"LLF1", b"\x90", b"\x00", b"\xff"):
+        a.send(body)
+    assert [kind for _, _, kind in ends.take(7)] == [GATEWAY, GATEWAY, GATEWAY, FRAME, FRAME, FRAME, FRAME]
+
+
+def test_other_shapes_are_rubbish_and_their_first_bytes_are_kept(ends: Ends) -> None:
+    a = ends.client()
+    a.send(b"")
+    a.send_multipart([b"", b""])
+    a.send_multipart([b"x", b"y"])
+    a.send_multipart([b"", b"", b"z"])
+    a.send_multipart([b"p" * 3000] * 20)
+    a.send(b"LLF1")
+    got = ends.take(6)
+    assert [kind for _, _, kind in got] == [RUBBISH] * 5 + [FRAME]
+    assert [p for p, _, _ in got][:4] == [b"", b"", b"xy", b"z"]
+    assert got[4][0] == b"p" * 4096
+    counts = ends.receiver.counts()
+    assert (counts["messages"], counts["bytes"], counts["rubbish"]) == (1, 4, 5)
+
+
+def test_a_req_socket_gets_its_empty_part_back(ends: Ends) -> None:
+    req = ends.client(zmq.REQ)
+    req.send(b"LLF1 hello")
+    ((body, source, kind),) = ends.take(1)
+    assert (body, kind) == (b"LLF1 hello", FRAME)
+    assert ends.receiver.reply([(source, b"yes")]) == [SENT]
+    assert req.poll(2000) and req.recv() == b"yes"
+
+
+def test_replies_reach_their_connection_and_unknown_numbers_nobody(ends: Ends) -> None:
+    a, b = ends.client(), ends.client()
+    a.send(b"LLF1a")
+    b.send(b"LLF1b")
+    numbers = {p: s for p, s, _ in ends.take(2)}
+    to_a, to_b = numbers[b"LLF1a"], numbers[b"LLF1b"]
+    status = ends.receiver.reply([(to_b, b"to b"), (0, b"?"), (to_a ^ 0x40000000, b"?"), (to_a, b"to a")])
+    assert status == [SENT, GONE, GONE, SENT]
+    assert a.poll(2000) and a.recv() == b"to a"
+    assert b.poll(2000) and b.recv() == b"to b"
+
+
+def test_a_reply_to_a_connection_that_left_is_gone_and_to_a_full_one_waits(ends: Ends) -> None:
+    a, b = ends.client(), ends.client()
+    a.send(b"LLF1a")
+    b.send(b"LLF1b")
+    numbers = {p: s for p, s, _ in ends.take(2)}
+    a.close()
+    until = time.monotonic() + 5
+    while ends.receiver.reply([(numbers[b"LLF1a"], b"x")]) != [GONE]:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    body = b"y" * (1 << 20)
+    assert AGAIN in [s for _ in range(200) for s in ends.receiver.reply([(numbers[b"LLF1b"], body)])]
+
+
+def test_a_reconnect_under_the_same_identity_keeps_its_number(ends: Ends) -> None:
+    a = ends.client(identity=b"device-17")
+    a.send(b"LLF1a")
+    ((_, before, _),) = ends.take(1)
+    again = ends.client(identity=b"device-17")
+    again.send(b"LLF1b")
+    ((_, after, _),) = ends.take(1)
+    assert before == after
+    assert ends.receiver.reply([(after, b"hi")]) == [SENT]
+    assert again.poll(2000) and again.recv() == b"hi"
+    assert not a.poll(50)
+
+
+def test_the_bell_ends_a_wait(ends: Ends) -> None:
+    threading.Timer(0.1, ends.bell.ring).start()
+    started = time.monotonic()
+    assert len(ends.receiver.drain(10_000)) == 0
+    assert time.monotonic() - started < 5
+    ends.bell.clear()
+    assert len(ends.receiver.drain(1)) == 0
+
+
+def test_a_closed_loop_refuses(ends: Ends) -> None:
+    ends.receiver.close()
+    ends.receiver.close()
+    if isinstance(ends.receiver, CompiledReceiver):
+        with pytest.raises(ValueError, match="closed"):
+            ends.receiver.drain(0)
+
+
+@pytest.mark.parametrize("kind", [CompiledReceiver, PlainReceiver])
+def test_only_the_last_identities_are_remembered(kind: type[Any]) -> None:
+    ends = Ends(kind, peers=8)
+    clients = []
+    numbers = []
+    for k in range(40):
+        clients.append(ends.client())
+        clients[-1].send(b"LLF1" + bytes([k]))
+        numbers += [s for _, s, _ in ends.take(1)]
+    assert len(set(numbers)) == 40
+    assert ends.receiver.reply([(n, b"r") for n in numbers]) == [GONE] * 32 + [SENT] * 8
+    clients[0].send(b"LLF1 again")
+    ((_, again, _),) = ends.take(1)
+    assert again not in numbers
+    assert ends.receiver.reply([(again, b"r")]) == [SENT]
+    assert clients[0].poll(2000)
+    ends.close()
+
+
+def test_the_table_of_identities_survives_much_coming_and_going() -> None:
+    ends = Ends(CompiledReceiver, peers=16)
+    latest: dict[bytes, int] = {}
+    for k in range(300):
+        identity = b"id-%d" % (k * 7919 % 61)
+        socket = ends.client(identity=identity)
+        socket.send(b"LLF1")
+        ((_, latest[identity], _),) = ends.take(1)
+        socket.close()
+    loop = ends.receiver._loop
+    known = {loop.identity(number)[0]: number for number in latest.values() if loop.identity(number)}
+    assert len(known) == 16
+    assert all(latest[identity] == number for identity, number in known.items())
+    ends.close()
+
+
+def test_messages_that_do_not_fit_the_arena_wait_for_the_next_drain() -> None:
+    ends = Ends(CompiledReceiver, arena_bytes=1000)
+    a = ends.client()
+    bodies = [b"LLF1" + bytes([k]) * 393 for k in range(10)]
+    for body in bodies:
+        a.send(body)
+    assert [p for p, _, _ in ends.take(10)] == bodies
+    a.send(b"L" * 1001)
+    with pytest.raises(BufferError):
+        ends.take(1)
+    ends.close()
+
+
+def test_which_receiver_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = zmq.Context()
+    socket = context.socket(zmq.ROUTER)
+    opened, why = receive.open_receiver(socket, -1, arena_bytes=ARENA)
+    assert (opened.name, why) == ("compiled", "")
+    opened.close()
+    with pytest.raises(ValueError, match="auto, compiled, plain; got 'fast'"):
+        receive.open_receiver(socket, -1, arena_bytes=ARENA, receiver="fast")
+
+    def missing(*_: Any, **__: Any) -> None:
+        raise AttributeError("zmq_msg_recv")
+
+    monkeypatch.setattr(receive, "CompiledReceiver", missing)
+    opened, why = receive.open_receiver(socket, -1, arena_bytes=ARENA)
+    assert opened.name == "plain" and "zmq_msg_recv" in why
+    with pytest.raises(StoreError, match="cannot run here"):
+        receive.open_receiver(socket, -1, arena_bytes=ARENA, receiver="compiled")
+    context.destroy(0)
