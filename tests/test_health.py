@@ -103,7 +103,7 @@ def test_a_slow_device_is_given_its_usual_intervals() -> None:
         if s % 300 == 0 and s <= 1200:
             found += detector.push(0, timed([s + 1], [s]))
     ups = [b for b in brief(found) if b[2]]
-    assert [u[3] for u in ups] == [60.0, 360.0, 2100.0], "until two intervals are known, offline_s alone counts; then 3 x 300 s"
+    assert [u[3] for u in ups] == [2100.0], "until two intervals are known 15 x 60 s, then 3 x 300 s"
     assert health([channel("a", rate=None)], offline_severity=0).tick(T0 + 10**12) == []
 
 
@@ -158,10 +158,10 @@ def test_a_flat_line_speaks_once_and_ends_with_another_value() -> None:
 
 
 def test_a_slow_channel_needs_ten_samples_too() -> None:
-    detector = health([channel("a", rate=None)], flat_s=600.0)
+    detector = health([channel("a", rate=None)], flat_slow_s=600.0)
     assert detector.push(0, timed(range(0, 2700, 300), [1.5] * 9)) == []
     assert brief(detector.push(0, timed([2700], [1.5]))) == [("flat-line", "a", True, 2700.0, 0.0)]
-    detector = health([channel("a", rate=None)], flat_s=600.0)
+    detector = health([channel("a", rate=None)], flat_slow_s=600.0)
     assert detector.push(0, timed(range(0, 600, 10), [1.5] * 60)) == []
     assert brief(detector.push(0, timed([600], [1.5]))) == [("flat-line", "a", True, 600.0, 0.0)]
 
@@ -171,7 +171,7 @@ def test_clean_air_is_neither_flat_nor_clipped() -> None:
     gas = channel("a", rate=None, ends=(0.0, 100.0))
     t = [60.0 * i for i in range(40)]
     assert health([gas]).push(0, timed(t, [0.0] * 40)) == []
-    assert [f.kind for f in health([gas]).push(0, timed(t, [7.5] * 40))] == ["flat-line"]
+    assert [f.kind for f in health([gas], flat_slow_s=600.0).push(0, timed(t, [7.5] * 40))] == ["flat-line"]
     assert [f.kind for f in health([gas]).push(0, timed([0, 60], [20.0, 100.0]))] == ["clipping"]
 
 

@@ -33,9 +33,8 @@ def run(*, seconds: float, seed: int, json: bool, keep: Path | None) -> int:
         if any(folder.iterdir()):
             raise ValueError(f"--keep: the directory must be empty, {folder} is not")
         config, sockets = _write_city(folder)
-        note(
-            f"a small city: {len(plan.DEVICES) + 1} devices at {len({d.site for d in plan.DEVICES})} sites; half an hour of it in {seconds:.0f} s"
-        )
+        sites = len({d.site for d in plan.DEVICES})
+        note(f"a small city: {len(plan.DEVICES) + 1} devices at {sites} sites; half an hour of it in {seconds:.0f} s")
         t0_ns = time.time_ns() // BIN_NS * BIN_NS - 3 * BIN_NS
         players = stack.enter_context(Players(sockets["ingest"], t0_ns, seed, seconds))
         service = stack.enter_context(_service(config))

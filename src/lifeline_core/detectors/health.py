@@ -6,7 +6,9 @@ An alarm class of its own: it lowers the confidence of what depends on the chann
 kind         begins                                                   ends
 ===========  =======================================================  ===============================================
 offline      at a tick, ``offline_s`` after the last tick before      at the first tick after data came
-             data came (or after the first tick of all)
+             data came (or after the first tick of all); irregular
+             devices are given three of their usual intervals, and
+             15 ``offline_s`` until these are known
 gap          with ``gap_limit`` samples lost since it was last quiet  after ``quiet_s`` of samples without a gap
 flat-line    a value repeats for ``flat_s`` and at least 10 samples   with the first other value
 clipping     with ``clip_fraction`` of a clock-aligned window's       with the first sound sample after a window with
@@ -42,6 +44,7 @@ from lifeline_core.model import FLAG_CLIPPED, FLAG_QUESTIONABLE, Block, Break, F
 ABSENT_NS = 5 * NS  # ticks come once a second; a longer step is the service's own absence
 VERSION = 1
 FEWEST_FLAT = 10  # identical samples: slow sensors repeat themselves for a while
+FIRST = 15  # times offline_s for an irregular device whose interval is not known yet
 ARRIVALS = 5  # intervals that tell how often a slow device speaks
 
 Seconds = Annotated[float, Meta(gt=0.0, le=31_536_000.0)]
@@ -56,6 +59,9 @@ class HealthParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True
         float, Meta(ge=1.0, description="and for irregular devices so many of their usual intervals, once known")
     ] = 3.0
     flat_s: Annotated[float, Meta(ge=0.0, le=31_536_000.0, description="identical values for so long; 0: not watched")] = 600.0
+    flat_slow_s: Annotated[
+        float, Meta(ge=0.0, le=31_536_000.0, description="the same for irregular channels: coarse slow sensors repeat themselves")
+    ] = 86_400.0
     gap_limit: Annotated[int, Meta(ge=1, description="so many samples lost")] = 1
     quiet_s: Annotated[Seconds, Meta(description="so long without the fault ends gap and clock")] = 60.0
     clip_fraction: Annotated[float, Meta(gt=0.0, le=1.0, description="part of a window at or beyond the range's ends")] = 0.001
@@ -71,15 +77,16 @@ class HealthParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True
 def _rules(group: Group, p: HealthParams) -> list[Rule]:
     """One for each row and, where rows share a frame, one for what the device says of all of them."""
     rate = group.rate_hz
-    flat_on = p.flat_s > 0 and p.flat_severity > 0
-    flat = max(FEWEST_FLAT, ceil(p.flat_s * rate) if rate else 0) if flat_on else 0
+    flat_s = p.flat_s if rate else p.flat_slow_s
+    flat_on = flat_s > 0 and p.flat_severity > 0
+    flat = max(FEWEST_FLAT, ceil(flat_s * rate) if rate else 0) if flat_on else 0
     window_ns = round(p.clip_window_s * NS)
     clip = max(1, ceil(p.clip_fraction * rate * p.clip_window_s) if rate else 1) if p.clipping_severity else 0
     rules = []
     for c in group.channels:
         rests = c.range is not None and c.range[0] == 0.0
         ends = None if c.range is None else (float("nan"), c.range[1]) if rests else c.range
-        rules.append(Rule(flat, 0 if rate else round(p.flat_s * NS), window_ns, clip, ends, 0.0 if rests else None))
+        rules.append(Rule(flat, 0 if rate else round(flat_s * NS), window_ns, clip, ends, 0.0 if rests else None))
     if len(rules) > 1:
         rules.append(Rule(0, 0, window_ns, clip))
     return rules
@@ -144,7 +151,9 @@ class _Device:
     intervals: list[int] = field(default_factory=list)  # between ticks before data, of an irregular device
 
     def patience_ns(self, p: HealthParams) -> int:
-        usual = median(self.intervals) if self.irregular and len(self.intervals) >= 2 else 0
+        if self.irregular and len(self.intervals) < 2:
+            return round(FIRST * p.offline_s * NS)
+        usual = median(self.intervals) if self.irregular else 0
         return max(round(p.offline_s * NS), round(p.offline_intervals * usual))
 
 

@@ -7,5 +7,16 @@ from lifeline_core.dsp.onset import Cusum, StaLta, aic_onset, cusum, sta_lta
 from lifeline_core.dsp.spectrum import Running, csd_matrix, spectrogram, welch
 
 __all__ = [
-    "Cusum", "Running", "SosFilter", "StaLta", "aic_onset", "csd_matrix", "cusum", "detrend", "sosfilt", "spectrogram", "sta_lta", "welch",
-]  # fmt: skip
+    "Cusum",
+    "Running",
+    "SosFilter",
+    "StaLta",
+    "aic_onset",
+    "csd_matrix",
+    "cusum",
+    "detrend",
+    "sosfilt",
+    "spectrogram",
+    "sta_lta",
+    "welch",
+]
