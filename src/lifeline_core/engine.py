@@ -84,6 +84,7 @@ class Engine:
         self._unhealthy: dict[str, list[str]] = {}
         self._pushed: dict[str, tuple[int, int]] = {}  # next seq and sample_index of irregular samples without frames
         self._tick_ns: int | None = None
+        self._unsaid: list[Alarm] = []
         self._revisions = 0
         self._gateway: list[tuple[str, int]] = []  # refused before the assembler saw them
         self._odd: dict[str, int] = {}  # the same, counted
@@ -111,8 +112,16 @@ class Engine:
 
     def push_batch(self, buf: Any, offsets: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[Alarm]:
         """As `push`, for frames that lie in one buffer: frame ``i`` is ``buf[offsets[i] : offsets[i] + lengths[i]]``."""
-        out: list[Alarm] = []
         data = np.frombuffer(buf, np.uint8) if len(buf) else np.zeros(1, np.uint8)
+        out, self._unsaid = self._unsaid, []
+        try:
+            self._feed(data, offsets, lengths, out)
+        except BaseException:  # what was said before the fault is said by the next call
+            self._unsaid = out
+            raise
+        return out
+
+    def _feed(self, data: NDArray[np.uint8], offsets: NDArray[np.int64], lengths: NDArray[np.int64], out: list[Alarm]) -> None:
         offsets, lengths = np.ascontiguousarray(offsets, np.int64), np.ascontiguousarray(lengths, np.int64)
         at, force = 0, 0
         while True:
@@ -127,7 +136,6 @@ class Engine:
                 self._drain(out)
                 force = 1
         self._drain(out)
-        return out
 
     def _feed_special(self, one: bytes, record: int, out: list[Alarm]) -> None:
         """A gateway's map, or a header with extensions: Python reads it, then it goes the way of all frames."""

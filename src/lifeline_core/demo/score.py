@@ -84,7 +84,7 @@ class Score:
     @property
     def refused(self) -> int:
         """Frames refused by reason, and messages that were no frame at all."""
-        return int(sum(self.stats["refused"].values()) + self.stats.get("rubbish", 0))
+        return int(sum(self.stats["refused"].values()))
 
     @property
     def good(self) -> bool:

@@ -201,7 +201,7 @@ class Requests:
         worker: Executor,
         answer: Callable[[object, Reply], None],
     ) -> Reply | None:
-        alarm = find_alarm(outbox, said.alarm_id)
+        alarm = outbox.find(said.alarm_id)
         if alarm is None:
             return refusal("unknown-alarm", f"no alarm {said.alarm_id} is kept")
         if not self._searches.acquire(blocking=False):
@@ -218,14 +218,3 @@ class Requests:
 
         worker.submit(self._evidence, alarm).add_done_callback(done)
         return None
-
-
-def find_alarm(outbox: Outbox, alarm_id: str) -> Any:
-    """The last revision kept of one alarm, or None."""
-    found, after = None, 0
-    while alarms := outbox.read(after, 1000):
-        after = alarms[-1].seq
-        for alarm in alarms:
-            if alarm.alarm_id == alarm_id:
-                found = alarm
-    return found

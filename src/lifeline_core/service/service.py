@@ -182,6 +182,7 @@ class Service:
             snapshot_bytes=budget // 4,
             durable=settings.durability == "disk",
             pressed=lambda: self._ingest.blocked,
+            rubbish=lambda: self._ingest.receiver.counts()["rubbish"],
             failed=self._fail,
         )
         self._ingest = Ingest(

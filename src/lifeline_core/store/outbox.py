@@ -136,6 +136,13 @@ class Outbox:
                     break
         return found
 
+    def find(self, alarm_id: str) -> Alarm | None:
+        """The last revision kept of one alarm."""
+        query = "SELECT body FROM alarms WHERE alarm_id = ? ORDER BY revision DESC LIMIT 1"
+        with Refusals():
+            row = self._own().execute(query, (alarm_id,)).fetchone()
+        return DECODER.decode(row[0]) if row else None
+
     def cursor(self, consumer: str) -> int:
         """What ``consumer`` has acknowledged; one that is new begins at 0, and from now on rows are kept for it."""
         db = self._own()
