@@ -33,7 +33,7 @@ test: lint
 	$(BIN)/python -m pytest
 
 bench: $(READY)
-	$(BIN)/python -m pytest bench --benchmark-only -q
+	$(BIN)/python -m pytest bench --benchmark-only -q --benchmark-columns=min,median,max,rounds --benchmark-sort=name
 
 clean:
 	rm -rf build dist $(VENV) src/*.egg-info

@@ -38,7 +38,12 @@ profile = "gas.adjacent-methane"
 
 def run(*arguments: Any, expect: int = 0, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-m", "lifeline_core", *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60, cwd=cwd
+        [sys.executable, "-m", "lifeline_core", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=cwd,
     )
     assert done.returncode == expect, done.stderr
     return done
@@ -75,13 +80,20 @@ def test_a_wrong_command_is_two() -> None:
 def test_the_example_is_good(tmp_path: Path) -> None:
     (tmp_path / "e.toml").write_text(run("example-config").stdout)
     # It names a network beside it: the one fault a copy elsewhere may have is that file.
-    done = subprocess.run([sys.executable, "-m", "lifeline_core", "check", str(tmp_path / "e.toml")], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "lifeline_core", "check", str(tmp_path / "e.toml")], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
 def test_check_says_everything_at_once(city: Path) -> None:
     assert run("check", city).returncode == 0
-    city.write_text(city.read_text().replace("unit =", "unti =").replace('profile = "gas.', 'profile = "gsa.').replace("rate_hz = 10.0", "rate_hz = -1"))
+    city.write_text(
+        city.read_text()
+        .replace("unit =", "unti =")
+        .replace('profile = "gas.', 'profile = "gsa.')
+        .replace("rate_hz = 10.0", "rate_hz = -1")
+    )
     done = run("check", city, "--json", expect=2)
     faults = [json.loads(x)["text"] for x in done.stdout.splitlines()]
     for word in ("channel.ch4.unti", "channel.ch4.rate_hz", "watch.well-7.profile"):
@@ -98,13 +110,16 @@ def test_replay_of_an_array(city: Path, array: Path) -> None:
     assert run("replay", array, "--city", city, "--rate", 10).stdout == ""
 
 
-@pytest.mark.parametrize(("arguments", "text"), [
-    (("x.npz", "--rate", "11"), "11 samples per second, channel ch4 10"),
-    (("x.npz",), "rate"),
-    (("x.npz", "--rate", "10", "--channel", "nobody"), "no channel 'nobody'"),
-    (("missing.npz", "--rate", "10"), "missing.npz"),
-    (("empty.llf",), "empty capture"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("x.npz", "--rate", "11"), "11 samples per second, channel ch4 10"),
+        (("x.npz",), "rate"),
+        (("x.npz", "--rate", "10", "--channel", "nobody"), "no channel 'nobody'"),
+        (("missing.npz", "--rate", "10"), "missing.npz"),
+        (("empty.llf",), "empty capture"),
+    ],
+)
 def test_replay_refuses_with_the_reason(city: Path, array: Path, arguments: tuple[str, ...], text: str) -> None:
     (array.parent / "empty.llf").touch()
     assert text in run("replay", *arguments, "--city", city, expect=1, cwd=array.parent).stderr
@@ -112,9 +127,24 @@ def test_replay_refuses_with_the_reason(city: Path, array: Path, arguments: tupl
 
 def test_send_record_replay_is_a_round(city: Path, array: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "lifeline_core"]
-    recorder = subprocess.Popen([*command, "record", str(tmp_path / "c.llf"), "--bind", f"ipc://{tmp_path}/ingest", "--seconds", "30"])
+    recorder = subprocess.Popen(
+        [*command, "record", str(tmp_path / "c.llf"), "--bind", f"ipc://{tmp_path}/ingest", "--seconds", "30"]
+    )
     try:
-        sent = run("send", array, "--city", city, "--to", f"ipc://{tmp_path}/ingest", "--rate", 10, "--speed", 0, "--t0", "2026-01-01T00:00:00")
+        sent = run(
+            "send",
+            array,
+            "--city",
+            city,
+            "--to",
+            f"ipc://{tmp_path}/ingest",
+            "--rate",
+            10,
+            "--speed",
+            0,
+            "--t0",
+            "2026-01-01T00:00:00",
+        )
     finally:
         recorder.terminate()
         recorder.wait(10)
@@ -126,7 +156,20 @@ def test_send_record_replay_is_a_round(city: Path, array: Path, tmp_path: Path) 
 def test_serve_send_alarms(city: Path, array: Path, tmp_path: Path) -> None:
     service = subprocess.Popen([sys.executable, "-m", "lifeline_core", "serve", "--config", str(city)], stderr=subprocess.DEVNULL)
     try:
-        run("send", array, "--city", city, "--to", f"ipc://{tmp_path}/ingest", "--rate", 10, "--speed", 0, "--t0", "2026-01-01T00:00:00")
+        run(
+            "send",
+            array,
+            "--city",
+            city,
+            "--to",
+            f"ipc://{tmp_path}/ingest",
+            "--rate",
+            10,
+            "--speed",
+            0,
+            "--t0",
+            "2026-01-01T00:00:00",
+        )
         until, lines = time.monotonic() + 10, ""
         while time.monotonic() < until and lines.count("\n") < 2:
             lines = run("alarms", "--from", f"ipc://{tmp_path}/feed", "--json").stdout

@@ -31,7 +31,14 @@ def test_the_city_has_no_faults(city: Path) -> None:
     loaded = load_city(city)
     assert {d.number for d in plan.DEVICES} == {c.device for c in loaded.channels.values()}
     assert {loaded.sites[e.site].domain for e in plan.EVENTS} == {
-        "bridge", "water", "gas", "drainage", "heat", "utility-tunnel", "tunnel", "lighting",
+        "bridge",
+        "water",
+        "gas",
+        "drainage",
+        "heat",
+        "utility-tunnel",
+        "tunnel",
+        "lighting",
     }
 
 

@@ -24,8 +24,16 @@ def test_a_mode_under_a_step_is_the_textbook_one() -> None:
 def test_a_softer_bridge_is_lower() -> None:
     peaks = []
     for stiffness in (1.0, 0.81):
-        x = bridge_acceleration(200 * 1200, 200.0, f_hz=[1.2], damping=[0.005], shapes=[[1.0]], rms=0.1, rng=np.random.default_rng(1),
-                                stiffness=stiffness)
+        x = bridge_acceleration(
+            200 * 1200,
+            200.0,
+            f_hz=[1.2],
+            damping=[0.005],
+            shapes=[[1.0]],
+            rms=0.1,
+            rng=np.random.default_rng(1),
+            stiffness=stiffness,
+        )
         f, p = welch(x[0], 200.0, nperseg=16384)
         peaks.append(f[np.argmax(p)])
         assert x.std() == pytest.approx(0.1, rel=0.01)
