@@ -20,16 +20,23 @@ COUNT = 2.5e-6  # m/s2; the 24 bits then reach 20 m/s2, as accelerometers on bri
 BLOW = 2.5  # m/s2, above both limits of bridge.shock
 BLOW_AT = 20  # the sample of the planted frame it begins at
 ENCODINGS = {"int24": wire.INT24, "float32": wire.FLOAT32}
-PROFILES = ("girder-acceleration", "modal", "shock")  # every bridge profile for accelerometers, but for cables
+DROPS = "[{ severity = 2, drop = 0.05 }, { severity = 3, drop = 0.10 }, { severity = 4, drop = 0.15 }]"
+WATCHES = {  # the keys of each kind of watch
+    "spectral": f'profile = "bridge.girder-acceleration"\nfrequency_limits = {DROPS}',  # RMS and frequency in one watch
+    "shock": 'profile = "bridge.shock"',
+    "girder": 'profile = "bridge.girder-acceleration"',
+    "modal": 'profile = "bridge.modal"',
+}
+TOGETHER, APART = ("spectral", "shock"), ("girder", "modal", "shock")  # all bridge detectors, with one spectrum or two
 
 
 @dataclass(frozen=True)
 class Bridge:
-    """One site with ``devices`` loggers of four accelerometers; every logger is watched by every one of ``profiles``."""
+    """One site with ``devices`` loggers of four accelerometers; every logger is watched by every one of ``watches``."""
 
     devices: int = 16
     encoding: str = "int24"
-    profiles: tuple[str, ...] = PROFILES
+    watches: tuple[str, ...] = TOGETHER
     health: bool = True
 
     @property
@@ -39,7 +46,7 @@ class Bridge:
     @property
     def detectors(self) -> list[str]:
         """What watches each logger."""
-        return [f"bridge.{name}" for name in self.profiles] + ["health"] * self.health
+        return [*self.watches, *["health"] * self.health]
 
     def text(self, data_dir: Path, addresses: Sequence[str]) -> str:
         """The configuration; ``addresses`` of ingest, alarms and feed."""
@@ -60,7 +67,7 @@ class Bridge:
                     f"scale = {COUNT if self.encoding == 'int24' else 1.0}",
                 ]
             watched = f'site = "bridge"\nchannels = {names}'.replace("'", '"')
-            lines += [f'[watch.{profile}-{d}]\n{watched}\nprofile = "bridge.{profile}"' for profile in self.profiles]
+            lines += [f"[watch.{name}-{d}]\n{watched}\n{WATCHES[name]}" for name in self.watches]
         return "\n".join(lines) + "\n"
 
     def seconds(self) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -68,10 +68,10 @@ def by_detector(bridge: Bridge, n: int) -> dict[str, float]:
         alone.us_per_frame(2048, 256)
         return min(alone.us_per_frame(n, 1024) for _ in range(2))
 
-    frames = cost(profiles=(), health=False)
-    found = {f"bridge.{p}": cost(profiles=(p,), health=False) - frames for p in bridge.profiles}
+    frames = cost(watches=(), health=False)
+    found = {name: cost(watches=(name,), health=False) - frames for name in bridge.watches}
     if bridge.health:
-        found["health"] = cost(profiles=(), health=True) - frames
+        found["health"] = cost(watches=(), health=True) - frames
     return {"frames: CRC, order, scaling": frames, **found}
 
 

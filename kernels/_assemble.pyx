@@ -74,6 +74,8 @@ cdef extern from "assemble.h":
         int (*set_join)(ll_assembler *, int32_t, const int32_t *, int32_t, int) noexcept
         int (*seal)(ll_assembler *) noexcept
         int (*feed)(ll_assembler *, const uint8_t *, const int64_t *, const int64_t *, int64_t, int64_t *, int, int, ll_outcome *) noexcept nogil
+        uint64_t (*ack)(const ll_stream *) noexcept
+        void (*spend)(ll_assembler *, const uint8_t *, size_t) noexcept
         int (*put)(ll_assembler *, int32_t, int64_t, uint32_t, uint32_t, const float *, uint64_t, int) noexcept nogil
         int (*settle)(ll_assembler *, uint32_t, int, int) noexcept nogil
         int (*tick)(ll_assembler *, uint32_t) noexcept nogil
@@ -163,6 +165,13 @@ cdef class Assembler:
             memcpy(&seq, &buf[offsets[record] + 24], 8)
         return reason, record, device, channel, epoch, seq, reason not in UNSOUND
 
+    def spend(self, const uint8_t[::1] frame, int64_t record, reason):
+        """A frame that Python refused is told like the others, and its number is taken."""
+        if frame.shape[0]:
+            K.spend(self.a, &frame[0], frame.shape[0])
+        zeros, length = np.zeros(record + 1, np.int64), np.full(record + 1, frame.shape[0], np.int64)
+        self.refused_list.append(self._header(frame, zeros, length, record, reason))
+
     def take_refused(self):
         """(reason, record, device, channel, epoch, seq, sound) of every frame refused since the last call."""
         out, self.refused_list = self.refused_list, []
@@ -181,8 +190,8 @@ cdef class Assembler:
             s = self.a.streams[k]
             if s.touched:
                 s.touched = 0
-                if s.next_seq > 0:
-                    out.append((s.device, s.channel, s.epoch, s.next_seq - 1, s.record))
+                if K.ack(s) > 0:
+                    out.append((s.device, s.channel, s.epoch, K.ack(s) - 1, s.record))
         return out
 
     def take_new_streams(self):

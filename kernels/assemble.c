@@ -1,7 +1,8 @@
 /* Sequencing, placing and the tables behind them: see assemble.h.
  *
  * Cases of a data frame, in this order:
- *   unknown device or channel, wrong encoding or rate, overlapping stream, too large   refused, its number counts as taken
+ *   unknown device or channel, wrong encoding or rate, overlapping stream, too large, or sound bytes that break another rule
+ *                 refused; its number counts as taken (it is held without bytes) unless a good frame of that number comes first
  *   seq <  next   in a given-up hole: late, to lane 1; else duplicate
  *   seq >  next   held, sorted; the hole is given up past 64 held frames or 2 s of samples
  *   seq == next   placed, then whatever was held behind it
@@ -267,10 +268,11 @@ static void take_from_hole(ll_stream *s, uint32_t k, uint64_t seq) {
 }
 
 /* Places what was held and is now next; stops at LL_FULL without losing anything. */
-static int release_held(ll_assembler *a, ll_stream *s, int force) {
-    uint32_t k = 0;
+static int release_held(ll_assembler *a, ll_stream *s, int give_up, int force) {
+    uint32_t k = 0, end = s->n_held;
     int status = LL_OK;
-    for (; k < s->n_held && s->held[k].seq == s->next_seq; k++) {
+    while (end > 0 && !s->held[end - 1].bytes && !give_up) end--; /* refused numbers at the end: good frames of them may still come */
+    for (; k < end && s->held[k].seq == s->next_seq; k++) {
         if (s->held[k].bytes) {
             ll_frame f;
             status = ll_wire()->parse(s->held[k].bytes, s->held[k].len, &f);
@@ -293,8 +295,14 @@ static void give_up_hole(ll_assembler *a, ll_stream *s) {
     s->next_seq = until;
 }
 
+static uint32_t spent_numbers(const ll_stream *s) {
+    uint32_t n = 0;
+    for (uint32_t k = 0; k < s->n_held; k++) n += s->held[k].bytes == NULL;
+    return n;
+}
+
 static int beyond_window(const ll_stream *s) {
-    if (s->n_held > LL_HOLD_FRAMES) return 1;
+    if (s->n_held > LL_HOLD_FRAMES && s->n_held - spent_numbers(s) > LL_HOLD_FRAMES) return 1;
     for (uint32_t k = s->n_held; k-- > 0;) {
         ll_frame f;
         if (!s->held[k].bytes || ll_wire()->parse(s->held[k].bytes, s->held[k].len, &f)) continue;
@@ -308,8 +316,9 @@ static int beyond_window(const ll_stream *s) {
 static int hold(ll_assembler *a, ll_stream *s, uint64_t seq, const uint8_t *bytes, size_t len) {
     uint32_t k = s->n_held;
     while (k > 0 && s->held[k - 1].seq >= seq) k--;
-    if (k < s->n_held && s->held[k].seq == seq) {
-        a->count.duplicates++;
+    int there = k < s->n_held && s->held[k].seq == seq;
+    if (there && (s->held[k].bytes || !bytes)) {
+        a->count.duplicates += bytes != NULL;
         return LL_OK;
     }
     uint8_t *copy = NULL;
@@ -317,20 +326,24 @@ static int hold(ll_assembler *a, ll_stream *s, uint64_t seq, const uint8_t *byte
         copy = malloc(len);
         if (!copy) return LL_NOMEM;
         memcpy(copy, bytes, len);
+        a->count.reordered++;
+    }
+    if (there) { /* the good one of a refused number */
+        s->held[k].bytes = copy, s->held[k].len = len;
+        return LL_OK;
     }
     memmove(s->held + k + 1, s->held + k, (s->n_held - k) * sizeof *s->held);
     s->held[k] = (ll_held){seq, copy, len};
     s->n_held++;
-    a->count.reordered++;
     return LL_OK;
 }
 
 /* Settles what can be settled in a stream; `give_up`: no hole is waited for. */
 static int settle(ll_assembler *a, ll_stream *s, int give_up, int force) {
-    int status = release_held(a, s, force);
+    int status = release_held(a, s, give_up, force);
     while (!status && s->n_held && (give_up || beyond_window(s))) {
         give_up_hole(a, s);
-        status = release_held(a, s, force);
+        status = release_held(a, s, give_up, force);
     }
     return status;
 }
@@ -346,7 +359,10 @@ static int settle_later(ll_assembler *a, ll_stream *s, int force) {
 /* A sound frame (bytes NULL: refused, only its number counts). */
 static int sequence(ll_assembler *a, ll_stream *s, const ll_frame *f, const uint8_t *bytes, size_t len, int force) {
     int status;
+    if (!s->begun && !bytes) return LL_OK;
     if (!s->begun) s->begun = 1, s->next_seq = f->seq;
+    /* what is refused may lie about its number too: only one that could be next soon is believed, and few of them */
+    if (!bytes && (f->seq - s->next_seq > LL_HOLD_FRAMES || spent_numbers(s) >= LL_SPENT)) return LL_OK;
     if (f->seq < s->next_seq) {
         uint32_t hole = find_hole(s, f->seq);
         if (hole == s->n_holes || !bytes) {
@@ -358,16 +374,15 @@ static int sequence(ll_assembler *a, ll_stream *s, const ll_frame *f, const uint
         a->count.late++, a->count.frames++;
         return LL_OK;
     }
-    if (f->seq > s->next_seq) {
+    if (f->seq > s->next_seq || !bytes) {
         uint64_t before = a->count.reordered;
         if ((status = hold(a, s, f->seq, bytes, len))) return status;
         if (bytes) a->count.frames += a->count.reordered - before;
         return settle_later(a, s, force);
     }
-    if (bytes) {
-        if ((status = place(a, s, f, 0, force))) return status;
-        a->count.frames++;
-    }
+    if ((status = place(a, s, f, 0, force))) return status;
+    a->count.frames++;
+    if (s->n_held && s->held[0].seq == f->seq) memmove(s->held, s->held + 1, --s->n_held * sizeof *s->held);
     s->next_seq++;
     return settle_later(a, s, force);
 }
@@ -474,11 +489,29 @@ static int feed_frame(ll_assembler *a, const ll_frame *f, const uint8_t *bytes, 
     int status = sequence(a, s, f, reason ? NULL : bytes, len, force);
     if (status) return status;
     if (reason) refuse(a, out, record, reason);
-    s->touched = 1, s->record = record, s->quiet = 0;
+    else s->touched = 1, s->record = record, s->quiet = 0;
     return LL_OK;
 }
 
+/* A frame whose CRC was right but which breaks another rule: if its stream is known, its number is taken. */
+static void spend(ll_assembler *a, const ll_frame *f, int reason) {
+    if (reason <= LL_REFUSED_CRC || f->type) return;
+    ll_stream *s = table_find(a, f);
+    if (s) sequence(a, s, f, NULL, 0, 0); /* the refusal is its answer; acknowledgements go to who sends sound frames */
+}
+
 static int is_map(uint8_t b) { return (b & 0xf0) == 0x80 || b == 0xde || b == 0xdf; }
+
+static void spend_record(ll_assembler *a, const uint8_t *bytes, size_t len) {
+    ll_frame f;
+    if (!ll_wire()->parse(bytes, len, &f)) spend(a, &f, LL_REFUSED_EXTENSION);
+}
+
+static uint64_t acknowledged(const ll_stream *s) {
+    uint64_t next = s->next_seq;
+    for (uint32_t k = 0; k < s->n_held && s->held[k].seq == next && !s->held[k].bytes; k++) next++;
+    return next;
+}
 
 static int feed(ll_assembler *a, const uint8_t *buf, const int64_t *offsets, const int64_t *lengths, int64_t n, int64_t *next,
                 int force, int checked, ll_outcome *out) {
@@ -495,6 +528,7 @@ static int feed(ll_assembler *a, const uint8_t *buf, const int64_t *offsets, con
         int status = ll_wire()->parse(bytes, len, &f);
         if (status) {
             refuse(a, out, *next, -status);
+            spend(a, &f, -status);
             continue;
         }
         if (f.header_len > 64 && !checked) return LL_NEEDS_PYTHON;
@@ -660,5 +694,6 @@ static int seal(ll_assembler *a) { /* heap sort would be more code than the chan
 }
 
 const ll_assemble_api LL_FN(ll_assemble_api) = {
-    .make = make, .destroy = destroy, .set_channel = set_channel, .set_join = set_join, .seal = seal, .feed = feed, .put = put,
+    .make = make, .destroy = destroy, .set_channel = set_channel, .set_join = set_join, .seal = seal, .feed = feed,
+    .ack = acknowledged, .spend = spend_record, .put = put,
     .settle = settle_all, .tick = tick, .next = join_next, .copy = join_copy, .split = split, .save = ll_assemble_save, .load = ll_assemble_load};

@@ -36,7 +36,7 @@ typedef struct {
     uint64_t refused[LL_REFUSED_COUNT];
 } ll_counters;
 
-enum { LL_HOLD_FRAMES = 64, LL_HOLES = 32, LL_EPOCHS = 4, LL_MAX_SAMPLES = 1 << 20 };
+enum { LL_HOLD_FRAMES = 64, LL_SPENT = 32, LL_HOLES = 32, LL_EPOCHS = 4, LL_MAX_SAMPLES = 1 << 20 };
 
 typedef struct {
     uint64_t seq;
@@ -65,7 +65,7 @@ typedef struct {
     uint64_t born;
     int64_t record; /* of the batch: the last frame of this stream */
     uint32_t n_held, n_holes, quiet;
-    ll_held held[LL_HOLD_FRAMES + 1];
+    ll_held held[LL_HOLD_FRAMES + 1 + LL_SPENT]; /* frames, and refused numbers among them */
     ll_hole holes[LL_HOLES];
     ll_lane lane[2];
     int32_t *rows; /* channel per row, -1: nobody configured it */
@@ -112,6 +112,9 @@ typedef struct {
      * LL_NEEDS_PYTHON at record *next (`checked` lets that one record pass as it is). */
     int (*feed)(ll_assembler *a, const uint8_t *buf, const int64_t *offsets, const int64_t *lengths, int64_t n, int64_t *next,
                 int force, int checked, ll_outcome *out);
+    uint64_t (*ack)(const ll_stream *s); /* one past the highest number below which nothing is missing */
+    /* A record that Python refused: if it is a sound frame of a known stream, its number is taken. */
+    void (*spend)(ll_assembler *a, const uint8_t *bytes, size_t len);
     int (*put)(ll_assembler *a, int32_t channel, int64_t t0_ns, uint32_t num, uint32_t den, const float *x, uint64_t n, int force);
     /* Gives up holes nobody fills; LL_FULL: take blocks, call again with force. `all`: at the end of everything. */
     int (*settle)(ll_assembler *a, uint32_t patience, int all, int force);

@@ -57,7 +57,7 @@ static ll_stream *load_stream(tape *t) {
     uint32_t held = s->n_held;
     s->n_held = 0;
     s->rows = calloc((size_t)s->n_channels + 1, sizeof *s->rows);
-    if (!s->rows || held > LL_HOLD_FRAMES || s->n_holes > LL_HOLES) t->bad = 1;
+    if (!s->rows || held > LL_HOLD_FRAMES + LL_SPENT || s->n_holes > LL_HOLES) t->bad = 1;
     else get_bytes(t, s->rows, s->n_channels * sizeof *s->rows);
     for (; !t->bad && s->n_held < held; s->n_held++) {
         ll_held *h = &s->held[s->n_held];

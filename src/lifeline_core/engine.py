@@ -63,7 +63,8 @@ class Engine:
         self.channels = list(city.channels.values())
         self._number = {c.name: i for i, c in enumerate(self.channels)}
         self.runs: list[Run] = []
-        self._readers: list[tuple[Run, int]] = []  # by join
+        self._readers: list[list[tuple[Run, int]]] = []  # by join: watches over the same channels share one, and its blocks
+        numbers: dict[Join, int] = {}
         joins: list[Join] = []
         for watch in city.watches.values():
             members = [city.channels[name] for name in watch.channels]
@@ -75,8 +76,12 @@ class Engine:
             run = Run(watch, city.sites[watch.site], arrive)
             self.runs.append(run)
             for g, group in enumerate(run.groups):
-                joins.append(Join(tuple(self._number[c.name] for c in group), run.kind.COUPLED))
-                self._readers.append((run, g))
+                join = Join(tuple(self._number[c.name] for c in group), run.kind.COUPLED)
+                if join not in numbers:
+                    numbers[join] = len(joins)
+                    joins.append(join)
+                    self._readers.append([])
+                self._readers[numbers[join]].append((run, g))
         self._assembler = make_assembler(self.channels, joins)
         self.episodes = Episodes(city.hash)
         self.networks = Networks(city)
@@ -145,7 +150,10 @@ class Engine:
         else:
             converted = wire.from_gateway(one)
         if isinstance(converted, wire.Refusal):
-            self._gateway.append((converted.reason, record))
+            if one[:4] == b"LLF1":
+                self._assembler.spend(np.frombuffer(one, np.uint8), record, converted.reason)
+            else:
+                self._gateway.append((converted.reason, record))
             self._odd[converted.reason] = self._odd.get(converted.reason, 0) + 1
             return
         self._regular(converted, record, out)
@@ -261,27 +269,29 @@ class Engine:
             self._regroup(set(channels))
         while dirty := self._assembler.take_dirty():
             for join, lane in dirty:
-                run, group = self._readers[join]
+                readers = self._readers[join]
                 while (piece := self._assembler.take(join, lane)) is not None:
                     if lane == LIVE and isinstance(piece, Block):
+                        run, group = readers[0]
                         last = piece.time_ns(piece.n - 1)
                         for c in run.groups[group]:
                             self._heads[c.name] = last
-                    for finding in run.take(group, lane, piece):
-                        self._hear(run, finding, out)
+                    for run, group in readers:
+                        for finding in run.take(group, lane, piece):
+                            self._hear(run, finding, out)
 
     def _regroup(self, stream: set[int]) -> None:
         """A device turned out to send fewer channels together than a group expects: the group falls apart."""
-        for join, (run, group) in enumerate(list(self._readers)):
-            if run.kind.COUPLED:
+        for join, readers in enumerate(list(self._readers)):
+            if readers[0][0].kind.COUPLED:
                 continue
             members = self._assembler.members(join)
             part = [m for m in members if m in stream]
             if part and len(part) < len(members):
                 number = self._assembler.split(join, part)
-                new_group = run.split(group, [self.channels[m] for m in part])
                 assert number == len(self._readers)
-                self._readers.append((run, new_group))
+                channels = [self.channels[m] for m in part]
+                self._readers.append([(run, run.split(group, channels)) for run, group in readers])
 
     def _hear(self, run: Run, finding: Finding, out: list[Alarm]) -> None:
         health: dict[str, list[str]] = {}
@@ -339,7 +349,7 @@ class Engine:
             "version": __version__,
             "isa": isa.check(),
             "city": self.city.hash,
-            "readers": [[r.watch.name, g] for r, g in self._readers],
+            "readers": [[[r.watch.name, g] for r, g in readers] for readers in self._readers],
             "assembler": self._assembler.save(),
             "runs": {r.watch.name: r.save() for r in self.runs},
             "episodes": self.episodes.save(),
@@ -384,7 +394,7 @@ class Engine:
         self._heads = {n: t for n, t in content["heads"].items() if n in self._number}
         if same:
             order = {(name, g): (r, g) for r in self.runs for name, g in [(r.watch.name, k) for k in range(len(r.groups))]}
-            self._readers = [order[name, g] for name, g in content["readers"]]
+            self._readers = [[order[name, g] for name, g in readers] for readers in content["readers"]]
             self._assembler.load(content["assembler"])
             self.networks.load(content["networks"])
         else:

@@ -149,7 +149,7 @@ class _Rows:
         self.running = Running(n, self.rate_hz, nperseg=segment_length(self.rate_hz, params), skip_nan=True)
         self.rows = [_Row(reference=params.reference_hz or 0.0, held=[0] * len(params.frequency_limits)) for _ in range(n)]
         self.historical = False
-        self.told: list[dict[str, Any]] = [{} for _ in self.channels]  # for report(): not state
+        self.told: list[_Saw | None] = [None] * n  # for report(): not state
         self.sum_p: Any = 0.0
         self.sum_segments: Any = 0
 
@@ -231,22 +231,23 @@ class Spectral(Detector):
             for i, channel in enumerate(rows.channels):
                 if np.ndim(rows.sum_p) and rows.sum_segments[i]:
                     whole = _peaks(self.params, rows.running.f, rows.sum_p[i] / rows.sum_segments[i], int(rows.sum_segments[i]))
-                    out.append({"channel": channel.name, **rows.told[i], "peaks_hz": sorted(whole)})
+                    saw = rows.told[i]
+                    last = {"rms": self._amount(saw), **saw.evidence(self.params)} if saw else {"channel": channel.name}
+                    out.append({**last, "peaks_hz": sorted(whole)})
         return out
 
     # ---- one bin ----
 
     def _close(self, rows: _Rows, b: Bin) -> list[Finding]:
         found: list[Finding] = []
-        f, p = rows.running.spectrum()
-        segments = rows.running.segments
-        rows.sum_p = rows.sum_p + np.where(segments[:, None] > 0, p, 0.0) * segments[:, None]
+        f, (p, segments) = rows.running.f, rows.running.read()
+        rows.sum_p = rows.sum_p + np.where(segments[:, None] > 0, p, np.float32(0)) * segments[:, None].astype(np.float32)
         rows.sum_segments = rows.sum_segments + segments
         for i, channel in enumerate(rows.channels):
             if b.coverage(i) < self.params.coverage:
                 continue
             saw = _Saw(b, i, channel, f, p[i], int(segments[i]), rows.historical)
-            rows.told[i] = {"rms": saw.number("std" if self.params.remove_mean else "rms"), **saw.evidence(self.params)}
+            rows.told[i] = saw
             found += self._rms(rows.rows[i], saw)
             if self._drops:
                 found += self._frequency(rows.rows[i], saw)
@@ -257,7 +258,7 @@ class Spectral(Detector):
     def _rms(self, row: _Row, saw: _Saw) -> list[Finding]:
         if not self._limits:
             return []
-        value = saw.number("std" if self.params.remove_mean else "rms")
+        value = self._amount(saw)
         reached = [(limit, severity) for limit, severity in self._limits if self._reaches(value, limit)]
         if reached and reached[-1][1] > row.severity:
             if not row.severity:
@@ -270,6 +271,9 @@ class Spectral(Detector):
             row.severity = 0
             return [said]
         return []
+
+    def _amount(self, saw: _Saw) -> float:
+        return saw.number("std" if self.params.remove_mean else "rms")
 
     def _reaches(self, value: float, limit: float) -> bool:
         a, b = np.float32(value), np.float32(limit)

@@ -285,8 +285,12 @@ class Running:
 
     def spectrum(self) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         """f and Pxx float32[n_ch, n_f]; NaN for a row without a segment."""
-        p = _mean(*_per_row(self._stream.power())) * self._cut.scale
-        return self.f, _single(p)
+        return self.f, self.read()[0]
+
+    def read(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Pxx float32[n_ch, n_f] and the segments in it, int64[n_ch], of one moment."""
+        power = self._stream.power()
+        return _single(_mean(*_per_row(power)) * self._cut.scale), power[1]
 
     def csd_matrix(self) -> tuple[NDArray[np.float64], NDArray[np.complex64]]:
         """f and S complex64[n_f, n_ch, n_ch]; ValueError without ``cross=True``."""
@@ -314,11 +318,21 @@ class Running:
         self._stream.load(state)
 
 
+def _local_median(p: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """Median of the ``size`` values around each; a wide window is read in 32 parts, or a peak search would cost more than the spectrum."""
+    part = max(1, size // 32)
+    whole = p.size // part
+    medians = np.partition(p[: whole * part].reshape(whole, part), part // 2, axis=1)[:, part // 2]
+    level = np.repeat(median_filter(medians, size=size // part | 1, mode="nearest"), part)
+    return np.pad(level, (0, p.size - level.size), mode="edge")
+
+
 def dominant_peaks(f: NDArray[np.float64], p: NDArray[Any], count: int = 4, *, f_min: float = 0.0, f_max: float = np.inf,
                    prominence: float = 3.0, separation: float = 0.02) -> list[float]:
     """Frequencies of the peaks that stand out most from the spectrum around them, the most prominent first.
 
-    Prominence is the peak's power over the median power in a tenth of the band around it. The place between the bins is
+    Prominence is the peak's power over the median power in a tenth of the band around it (of wide windows the median of
+    the medians of their 32nd parts). The place between the bins is
     the top of the parabola through the logarithms of three bins (exact for a Gaussian line, within a few percent of a
     bin for a Hann window). Of several maxima within four bins, or ``separation`` of the frequency, only the most prominent
     is told.
@@ -337,7 +351,7 @@ def dominant_peaks(f: NDArray[np.float64], p: NDArray[Any], count: int = 4, *, f
     """
     if len(f) < 8 or not np.all(np.isfinite(p)):
         return []
-    level = median_filter(p.astype(np.float64), size=max(9, len(f) // 10 | 1), mode="nearest")
+    level = _local_median(p.astype(np.float64), max(9, len(f) // 10 | 1))
     floor = np.maximum(prominence * level, 1e-10 * np.max(p))  # further down is rounding of the strongest line
     top = 1 + np.flatnonzero((p[1:-1] > p[:-2]) & (p[1:-1] >= p[2:]) & (p[1:-1] >= floor[1:-1]) & (level[1:-1] > 0))
     top = top[(f[top] >= f_min) & (f[top] <= f_max) & (np.minimum(p[top - 1], p[top + 1]) > 0)]

@@ -62,8 +62,7 @@ def segment_bytes(budget: int, largest_frame: int) -> int:
 def recover(city: City, data_dir: Path) -> Start:
     """The engine as the snapshot left it; a fresh one where there is none or it cannot be used.
 
-    A snapshot whose state cannot be taken still gives its position: what was decided is in the outbox, and frames are
-    not judged twice under different rules.
+    A snapshot whose state cannot be taken is as good as none: all that the journal still holds is read again.
 
     Raises
     ------
@@ -99,7 +98,8 @@ def recover(city: City, data_dir: Path) -> Start:
             engine = Engine.restore(city, saved)
             problems += [f"snapshot: {note}" for note in engine.load_notes]
         except (StateError, ValueError) as error:
-            problems.append(f"snapshot: {error}; going on at its position with a fresh engine")
+            problems.append(f"snapshot: {error}; going on with a fresh engine at the journal's beginning")
+            position = journal.first  # what the outbox has it skips: reading twice is better than not at all
     if not journal.first <= position <= journal.end:
         nearest = min(max(position, journal.first), journal.end)
         problems.append(
