@@ -28,10 +28,12 @@ import pytest
 if not __package__:  # run as a file
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.bridge import APART, TOGETHER, Bridge
+from bench.bridge import APART, DETECTORS, TOGETHER, Bridge
 from bench.course import Course, opened
 from bench.parts import BATCHES, EngineAlone, by_detector, engine_alone, journal_alone
 from bench.report import show
+
+KINDS = {"detectors": DETECTORS, "together": TOGETHER, "apart": APART}
 
 
 def measure(
@@ -112,13 +114,14 @@ def main() -> int:
     ask.add_argument("--frames", type=int, default=64_000, help="of one turn")
     ask.add_argument("--rounds", type=int, default=5)
     ask.add_argument("--encoding", choices=["int24", "float32"], default="int24")
-    ask.add_argument("--apart", action="store_true", help="RMS and frequencies by two watches, each with a spectrum of its own")
+    ask.add_argument("--watch", choices=sorted(KINDS), default="detectors",
+                     help="detectors: girder profile, shock, health; together: frequencies too; apart: by a watch of their own")
     ask.add_argument("--transport", choices=["tcp", "ipc"], default="tcp")
     ask.add_argument("--latency-s", type=float, default=8.0, help="how long latency is measured; 0: not at all")
     ask.add_argument("--json", action="store_true", help="one JSON object on stdout; the tables go to stderr")
     given = ask.parse_args()
     found = measure(
-        Bridge(given.devices, given.encoding, APART if given.apart else TOGETHER),
+        Bridge(given.devices, given.encoding, KINDS[given.watch]),
         frames=given.frames,
         rounds=given.rounds,
         latency_s=given.latency_s,

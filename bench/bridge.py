@@ -22,12 +22,13 @@ BLOW_AT = 20  # the sample of the planted frame it begins at
 ENCODINGS = {"int24": wire.INT24, "float32": wire.FLOAT32}
 DROPS = "[{ severity = 2, drop = 0.05 }, { severity = 3, drop = 0.10 }, { severity = 4, drop = 0.15 }]"
 WATCHES = {  # the keys of each kind of watch
-    "spectral": f'profile = "bridge.girder-acceleration"\nfrequency_limits = {DROPS}',  # RMS and frequency in one watch
+    "spectral": f'profile = "bridge.girder-acceleration"\nfrequency_limits = {DROPS}\nf_max = 20.0',  # one watch, to 20 Hz
     "shock": 'profile = "bridge.shock"',
     "girder": 'profile = "bridge.girder-acceleration"',
     "modal": 'profile = "bridge.modal"',
 }
-TOGETHER, APART = ("spectral", "shock"), ("girder", "modal", "shock")  # all bridge detectors, with one spectrum or two
+DETECTORS = ("girder", "shock")  # with the automatic health watch: every bridge detector there is
+TOGETHER, APART = ("spectral", "shock"), ("girder", "modal", "shock")  # and frequencies watched too, with one spectrum or two
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Bridge:
 
     devices: int = 16
     encoding: str = "int24"
-    watches: tuple[str, ...] = TOGETHER
+    watches: tuple[str, ...] = DETECTORS
     health: bool = True
 
     @property

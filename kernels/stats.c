@@ -95,16 +95,16 @@ static void add_eights(ll_stats_cell *s, const float *x, size_t n, float low, fl
     s->seen += (int64_t)n;
 }
 
-/* Runs of identical samples. Eight samples that all differ from the one before them cannot lengthen anything. */
+/* Runs of identical samples. 64 samples that all differ from the one before them cannot lengthen anything. */
 static void add_runs(ll_stats_cell *s, const float *x, size_t n) {
     int64_t run = s->run, longest = s->longest;
     float last = s->last;
     for (size_t i = 0; i < n;) {
-        if (i && i + 8 <= n && longest) {
+        if (i && i + 64 <= n && longest) {
             int any = 0;
-            for (int l = 0; l < 8; l++) any |= x[i + l] == x[i + l - 1];
+            for (int l = 0; l < 64; l++) any |= x[i + l] == x[i + l - 1];
             if (!any) {
-                i += 8, last = x[i - 1], run = isfinite(last) ? 1 : 0;
+                i += 64, last = x[i - 1], run = isfinite(last) ? 1 : 0;
                 continue;
             }
         }
@@ -160,9 +160,9 @@ static void read_(const ll_stats_cell *cells, size_t n_ch, ll_stats_row *out) {
 /* First i >= from with x[i] == x[i-1], or n. */
 static size_t next_same(const float *x, size_t from, size_t n) {
     size_t i = from;
-    for (; i + 8 <= n; i += 8) {
+    for (; i + 64 <= n; i += 64) {
         int any = 0;
-        for (int l = 0; l < 8; l++) any |= x[i + l] == x[i + l - 1];
+        for (int l = 0; l < 64; l++) any |= x[i + l] == x[i + l - 1];
         if (any) break;
     }
     while (i < n && x[i] != x[i - 1]) i++;
@@ -172,9 +172,9 @@ static size_t next_same(const float *x, size_t from, size_t n) {
 /* First i >= from at or beyond an end, or n. */
 static size_t next_clipped(const float *x, size_t from, size_t n, float low, float high) {
     size_t i = from;
-    for (; i + 8 <= n; i += 8) {
+    for (; i + 64 <= n; i += 64) {
         int any = 0;
-        for (int l = 0; l < 8; l++) any |= (x[i + l] <= low) | (x[i + l] >= high);
+        for (int l = 0; l < 64; l++) any |= (x[i + l] <= low) | (x[i + l] >= high);
         if (any) break;
     }
     while (i < n && !(x[i] <= low || x[i] >= high)) i++;
@@ -211,6 +211,11 @@ static size_t flat(ll_stats_guard *g, const ll_stats_rule *r, const float *x, si
         g->run += (int64_t)(same - i);
         i = same;
         if (i == n) break;
+        if ((int64_t)(n - i) < r->flat_need) { /* no run that begins here can be long enough: only the last one matters */
+            for (begin = n - 1; begin > i && x[begin] == x[begin - 1];) begin--;
+            g->last = x[begin], g->run = isfinite(g->last) ? (int64_t)(n - begin) : 0;
+            break;
+        }
         i = next_same(x, i + 1, n); /* every sample before it begins a run of its own; the last of them goes on */
         begin = i - 1;
         g->last = x[begin], g->run = isfinite(g->last) ? 1 : 0;

@@ -319,7 +319,7 @@ class Running:
 
 
 def _local_median(p: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """Median of the ``size`` values around each; a wide window is read in 32 parts, or a peak search would cost more than the spectrum."""
+    """Median of the ``size`` values around each; a wide window is read in 32 parts, or this would cost more than the spectrum."""
     part = max(1, size // 32)
     whole = p.size // part
     medians = np.partition(p[: whole * part].reshape(whole, part), part // 2, axis=1)[:, part // 2]
@@ -351,12 +351,15 @@ def dominant_peaks(f: NDArray[np.float64], p: NDArray[Any], count: int = 4, *, f
     """
     if len(f) < 8 or not np.all(np.isfinite(p)):
         return []
-    level = _local_median(p.astype(np.float64), max(9, len(f) // 10 | 1))
+    size, step = max(9, len(f) // 10 | 1), float(f[1] - f[0])
+    first = max(0, int((f_min - f[0]) / step) - size)  # what lies further out than a window is nobody's neighbour
+    last = int(min((f_max - f[0]) / step, len(f))) + size
+    f, p = f[first:last], p[first:last]
+    level = _local_median(p.astype(np.float64), size)
     floor = np.maximum(prominence * level, 1e-10 * np.max(p))  # further down is rounding of the strongest line
     top = 1 + np.flatnonzero((p[1:-1] > p[:-2]) & (p[1:-1] >= p[2:]) & (p[1:-1] >= floor[1:-1]) & (level[1:-1] > 0))
     top = top[(f[top] >= f_min) & (f[top] <= f_max) & (np.minimum(p[top - 1], p[top + 1]) > 0)]
     found: list[float] = []
-    step = float(f[1] - f[0])
     for k in top[np.argsort(-(p[top] / level[top]), kind="stable")]:
         left, mid, right = np.log(p[k - 1 : k + 2].astype(np.float64))
         at = float(f[k] + 0.5 * step * (left - right) / (left - 2.0 * mid + right))

@@ -74,7 +74,7 @@ class CompiledReceiver:
     name = "compiled"
 
     def __init__(
-        self, socket: zmq.Socket[bytes], wake_fd: int, *, arena_bytes: int, gather_us: int = 300, peers: int = PEERS
+        self, socket: zmq.Socket[bytes], wake_fd: int, *, arena_bytes: int, gather_us: int = 1000, peers: int = PEERS
     ) -> None:
         kernel = importlib.import_module("lifeline_core.service._receive")
         backend = importlib.import_module("zmq.backend.cython._zmq")
@@ -113,7 +113,7 @@ class PlainReceiver:
     name = "plain"
 
     def __init__(
-        self, socket: zmq.Socket[bytes], wake_fd: int, *, arena_bytes: int, gather_us: int = 300, peers: int = PEERS
+        self, socket: zmq.Socket[bytes], wake_fd: int, *, arena_bytes: int, gather_us: int = 1000, peers: int = PEERS
     ) -> None:
         self._socket, self._wake_fd, self._limit = socket, wake_fd, arena_bytes
         self._gather_s = gather_us * 1e-6

@@ -270,7 +270,7 @@ def serve(city: City, *, receiver: str = "auto", ready: Callable[[Service], None
     def stop(_number: int, _frame: FrameType | None) -> None:
         asked.set()
 
-    sys.setswitchinterval(0.001)  # a thread that holds the interpreter must not hold up the one that reads
+    sys.setswitchinterval(0.0002)  # a thread that holds the interpreter must not hold up the one that reads
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         with service:
