@@ -320,8 +320,11 @@ def test_a_damaged_snapshot_does_not_stop_the_start(tmp_path: Path) -> None:
         assert any("snapshot" in problem for problem in service.problems)
         until(lambda: service.health()["ready"])
         assert service.stats()["frames"] == 10
+        until(lambda: any(a.kind == "fault" for a in feed.read(after=0, max=1000)[0]))
         alarms = read_all(feed)
-        assert len({(a.alarm_id, a.revision) for a in alarms}) == len(alarms) == 7
+        (told,) = [a for a in alarms if a.kind == "fault"]
+        assert told.site == "service" and any("snapshot" in problem for problem in told.evidence["problems"])
+        assert len({(a.alarm_id, a.revision) for a in alarms}) == len(alarms) == 8
 
 
 def test_a_poison_record_is_set_aside_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ class Start:
     position: int
     tick_ns: int
     problems: list[str]
+    notes: list[str]  # what a changed configuration means for the state: no damage
 
 
 def pack_state(engine: bytes, tick_ns: int) -> bytes:
@@ -91,12 +92,12 @@ def recover(city: City, data_dir: Path) -> Start:
     problems += [f"journal: {problem}" for problem in journal.problems]
     if found is None:
         position = journal.first
-    engine, tick_ns = None, 0
+    engine, tick_ns, notes = None, 0, []
     if state is not None:
         try:
             saved, tick_ns = unpack_state(state)
             engine = Engine.restore(city, saved)
-            problems += [f"snapshot: {note}" for note in engine.load_notes]
+            notes = [f"snapshot: {note}" for note in engine.load_notes]
         except (StateError, ValueError) as error:
             problems.append(f"snapshot: {error}; going on with a fresh engine at the journal's beginning")
             position = journal.first  # what the outbox has it skips: reading twice is better than not at all
@@ -106,4 +107,4 @@ def recover(city: City, data_dir: Path) -> Start:
             f"journal: it holds {journal.first} to {journal.end}, not the snapshot's {position}; going on at {nearest}"
         )
         position = nearest
-    return Start(journal, engine or Engine(city), position, tick_ns, problems)
+    return Start(journal, engine or Engine(city), position, tick_ns, problems, notes)

@@ -12,6 +12,7 @@ import contextlib
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import TimeoutError as NotInTime
 from pathlib import Path
@@ -34,6 +35,7 @@ from lifeline_core.service.recovery import Start, recover
 from lifeline_core.service.replies import Replies
 from lifeline_core.service.requests import MAX_BODY, Requests
 from lifeline_core.service.runner import Runner
+from lifeline_core.service.trouble import damage_alarm
 from lifeline_core.store.deadletter import DeadLetters
 from lifeline_core.store.outbox import Outbox
 
@@ -101,7 +103,8 @@ class Service:
         self._journal = began.journal
         self._outbox = Outbox(data_dir / "outbox.sqlite")
         undo.callback(self._outbox.close)
-        self.problems = [*began.problems, *self._outbox.problems]
+        damage = [*began.problems, *self._outbox.problems]
+        self.problems = [*damage, *began.notes]
         for problem in self.problems:
             self.log.warning("start-problem: " + problem.split(":")[0], problem=problem)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -120,6 +123,8 @@ class Service:
         }
         for thread in (self._desk, self._runner, self._ingest):
             thread.start()
+        if damage:
+            self._desk.hand([damage_alarm(damage, time.time_ns(), self.city.hash)])
         self.log.info("started", receiver=self._ingest.receiver.name, position=began.position, **self.endpoints)
 
     def _bind(self, context: zmq.Context[zmq.Socket[bytes]], undo: contextlib.ExitStack) -> list[zmq.Socket[bytes]]:
