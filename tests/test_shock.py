@@ -19,7 +19,7 @@ from lifeline_core.detectors.base import Group
 from lifeline_core.detectors.shock import Shock, ShockParams
 from lifeline_core.errors import StateError
 from lifeline_core.model import NS, Block, Break, Channel, Finding, Site, Watch
-from tests.csmip import parse_v2
+from lifeline_core.store import csmip
 
 RECORD = Path(__file__).parents[2] / "shared/data/bridges/painter_street/nc73821036_ce89324p.zip"
 T0 = 1_671_532_441 * NS
@@ -57,29 +57,28 @@ def ring(n: int, at: int, peak: float, f_hz: float = 4.0, decay_s: float = 1.5, 
 
 
 @pytest.fixture(scope="module")
-def painter() -> list[dict[str, Any]]:
+def painter() -> list[csmip.Trace]:
     if not RECORD.exists():
         pytest.skip(f"no recording at {RECORD}")
     with zipfile.ZipFile(RECORD) as z:
-        return [parse_v2(z.read(name).decode("latin-1")) for name in sorted(z.namelist()) if name.lower().endswith(".v2")]
+        return [csmip.parse(z.read(name).decode("latin-1")) for name in sorted(z.namelist()) if name.lower().endswith(".v2")]
 
 
 @pytest.mark.data
-def test_the_record_is_read(painter: list[dict[str, Any]]) -> None:
-    assert [d["channel"] for d in painter] == [1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 13, 14, 15, 16, 17]
+def test_the_record_is_read(painter: list[csmip.Trace]) -> None:
+    assert [t.channel for t in painter] == [1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 13, 14, 15, 16, 17]
     first = painter[0]
-    assert first["title"] == "Rio Dell - Hwy 101/Painter St. Overpass"
-    assert first["dt_s"] == 0.01
-    assert first["acceleration"].shape == (11346,)
-    assert np.abs(first["acceleration"]).max() == pytest.approx(6.64498, abs=1e-5)  # as its header says
-    assert np.abs(first["acceleration"]).argmax() == pytest.approx(3672, abs=1)
+    assert (first.unit, first.rate_hz) == ("cm/s2", 100.0)
+    assert first.x.shape == (11346,)
+    assert np.abs(first.x).max() == pytest.approx(664.498, abs=1e-3)  # as its header says
+    assert np.abs(first.x).argmax() == pytest.approx(3672, abs=1)
 
 
 @pytest.mark.data
 @pytest.mark.parametrize("limits", [E1_E2, []])
-def test_painter_street(painter: list[dict[str, Any]], limits: list[dict[str, Any]]) -> None:
+def test_painter_street(painter: list[csmip.Trace], limits: list[dict[str, Any]]) -> None:
     """Each channel: one episode, its onset within 0.2 s of ObsPy's trigger and pick of the earthquake, nothing before."""
-    x = np.stack([d["acceleration"] for d in painter])
+    x = np.stack([0.01 * t.x for t in painter]).astype(np.float32)  # m/s2
     found = feed(shock(len(x), limits=limits), x)
     for row in range(len(x)):
         mine = [f for f in found if f.source == f"c{row}"]

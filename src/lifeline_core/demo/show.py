@@ -11,9 +11,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from lifeline_core.cli.lines import PEOPLE, note, show
+from lifeline_core.cli.lines import PEOPLE, emit, note, show
 from lifeline_core.demo import devices, plan
 from lifeline_core.demo.score import Score, table
 from lifeline_core.model import NS, Alarm, Service
@@ -47,15 +46,9 @@ def run(*, seconds: float, seed: int, json: bool, keep: Path | None) -> int:
         elapsed = time.time() - begun
         score = Score(alarms, t0_ns, reports, feed.stats(), elapsed)
     for row in score.rows() if json else ():
-        show_row(row)
+        emit({"score": row})
     PEOPLE.print(table(score))
     return 0 if score.good else 1
-
-
-def show_row(row: dict[str, Any]) -> None:
-    from lifeline_core.cli.lines import emit
-
-    emit({"score": row})
 
 
 def _free(endpoint: str) -> str:
