@@ -1,0 +1,151 @@
+"""Modes without hand tuning: poles that stay where they are from order to order, and are as sharp as the record allows.
+
+    poles of all orders -> possible ones -> stable ones -> clusters -> modes, the rest refused with a reason
+
+A pole of noise wanders from order to order, or its own standard deviation says that nothing is known of it. What a record
+of T seconds can know of a frequency is bounded by sigma_f / f = sqrt(zeta / (2 pi T f)) (Au 2014): a cluster far above
+that is no mode.
+
+Sources: E. Reynders, J. Houbrechts and G. De Roeck, Mech. Syst. Signal Process. 29 (2012) 228-250 (clustering of poles);
+S.-K. Au, Mech. Syst. Signal Process. 48 (2014) 15-33 (floor, leading order).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
+
+from lifeline_core.bridges.modes import Modes, Real, mac
+from lifeline_core.bridges.ssi import ssi_cov
+
+SUREST = 4  # poles whose standard deviation speaks for a cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What a cluster of poles must show to be a mode; the defaults are meant to be left alone."""
+
+    damping: tuple[float, float] = (1e-4, 0.15)  # beyond: a rotating machine, or no oscillation
+    step_f: float = 0.01  # relative, to the nearest pole of the order below
+    step_mac: float = 0.95
+    apart: float = 0.03  # relative frequency plus 1 - MAC at which clusters are two
+    share: float = 0.4  # of the orders in which it could appear, counted from its first
+    least: int = 4  # poles
+    sharp: float = 5.0  # standard deviation over the floor; of simulated structures at most 1.6, of noise 30 and more
+
+
+def frequency_floor(f_hz: ArrayLike, damping: ArrayLike, duration_s: float) -> Real:
+    """Least standard deviation of a frequency, Hz: f sqrt(zeta / (2 pi T f)). Au 2014, leading order, long data.
+
+    >>> float(frequency_floor(1.0, 0.01, 600.0).round(5))
+    0.00163
+    """
+    f, z = np.asarray(f_hz, np.float64), np.asarray(damping, np.float64)
+    return np.asarray(f * np.sqrt(np.maximum(z, 0.0) / (2 * np.pi * duration_s * f)))
+
+
+def stable(poles: Modes, demands: Demands) -> NDArray[np.bool_]:
+    """Which poles have a neighbour in the order below."""
+    out = np.zeros(len(poles), bool)
+    orders = np.unique(poles.order)
+    for below, order in pairwise(orders):
+        here, there = np.flatnonzero(poles.order == order), np.flatnonzero(poles.order == below)
+        if not len(here) or not len(there):
+            continue
+        step = np.abs(poles.f_hz[here, None] - poles.f_hz[there]) / poles.f_hz[here, None]
+        like = mac(poles.shapes[here], poles.shapes[there])
+        out[here] = np.any((step <= demands.step_f) & (like >= demands.step_mac), axis=1)
+    return out
+
+
+def clusters(poles: Modes, demands: Demands) -> list[NDArray[np.intp]]:
+    """Poles that are one mode seen at many orders: average linkage on relative frequency plus 1 - MAC."""
+    if len(poles) < 2:
+        return [np.arange(len(poles))] if len(poles) else []
+    f = poles.f_hz
+    far = np.abs(f[:, None] - f) / np.maximum(f[:, None], f) + 1.0 - mac(poles.shapes, poles.shapes)
+    label = fcluster(linkage(far[np.triu_indices(len(f), 1)], "average"), demands.apart, "distance")
+    return [np.flatnonzero(label == k) for k in np.unique(label)]
+
+
+def _one_per_order(poles: Modes, members: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The surest pole of each order."""
+    sure = members[np.argsort(poles.f_sd_hz[members], kind="stable")]
+    return sure[np.unique(poles.order[sure], return_index=True)[1]]
+
+
+def _surest(poles: Modes, members: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The surest, and those half as sure: at orders far above the structure's own a pole splits, and nobody knows it any more."""
+    sure = members[np.argsort(poles.f_sd_hz[members], kind="stable")]
+    level = float(np.median(poles.f_sd_hz[sure[:SUREST]]))
+    return sure[(np.arange(len(sure)) < SUREST) | (poles.f_sd_hz[sure] <= 2.0 * level)]
+
+
+def _judge(poles: Modes, members: NDArray[np.intp], last_order: int, duration_s: float, demands: Demands) -> str:
+    """Why these poles are no mode; empty if they are."""
+    first = int(poles.order[members].min())
+    possible = (last_order - first) // 2 + 1
+    need = max(demands.least, int(np.ceil(demands.share * possible)))
+    if len(members) < need:
+        return f"not stable: {len(members)} of {possible} orders from {first} on, {need} are needed"
+    zeta, f = float(np.median(poles.damping[members])), float(np.median(poles.f_hz[members]))
+    floor = float(frequency_floor(f, zeta, duration_s))
+    sd = float(np.median(np.sort(poles.f_sd_hz[members])[:SUREST]))
+    if not sd <= demands.sharp * floor:
+        return f"not sharp: its frequency is uncertain by {sd:.2g} Hz, {sd / floor:.1f} times what the record allows"
+    return ""
+
+
+def _merge(poles: Modes, groups: list[NDArray[np.intp]]) -> Modes:
+    """One row a cluster: the one in the middle of the surest, with the median damping and standard deviations."""
+    groups = [_surest(poles, g) for g in groups]
+    middle = [g[np.argsort(poles.f_hz[g], kind="stable")[len(g) // 2]] for g in groups]
+    rise = np.argsort(poles.f_hz[middle], kind="stable") if middle else np.array([], np.intp)
+    rows, groups = [int(middle[i]) for i in rise], [groups[i] for i in rise]
+    med = [np.array([float(np.median(a[g])) for g in groups]) for a in (poles.damping, poles.f_sd_hz, poles.damping_sd)]
+    return Modes(poles.f_hz[rows], med[0], poles.shapes[rows], med[1], med[2], poles.order[rows])
+
+
+def modes_of(poles: Modes, duration_s: float, *, f_min: float = 0.0, f_max: float = np.inf, demands: Demands = Demands()) -> Modes:
+    """The modes among the poles of all orders (with standard deviations); `identify_modes` says how."""
+    refused: list[tuple[float, float, str]] = []
+    possible = (poles.f_hz >= f_min) & (poles.f_hz <= f_max)
+    possible &= (poles.damping >= demands.damping[0]) & (poles.damping <= demands.damping[1])
+    last = int(poles.order.max()) if len(poles) else 0
+    found = poles.take(possible)
+    found = found.take(stable(found, demands))
+    groups = []
+    for cluster in clusters(found, demands):
+        members = _one_per_order(found, cluster)
+        if reason := _judge(found, members, last, duration_s, demands):
+            refused.append((float(np.median(found.f_hz[members])), float(np.median(found.damping[members])), reason))
+        else:
+            groups.append(members)
+    m = _merge(found, groups)
+    return Modes(m.f_hz, m.damping, m.shapes, m.f_sd_hz, m.damping_sd, m.order, tuple(sorted(refused)))
+
+
+def identify_modes(x: ArrayLike, fs: float, f_max: float | None = None, *, f_min: float = 0.0, br: int = 30, order_max: int = 60,
+                   demands: Demands = Demands()) -> Modes:
+    """Identify the modes of a structure under ambient load, with nothing to tune.
+
+    Parameters
+    ----------
+    x : float[n_ch, n]
+        Responses, time last, all finite.
+    fs : Hz.
+    f_min, f_max : Hz, where modes are sought; f_max defaults to 0.45 fs.
+    br, order_max : as in `lifeline_core.bridges.ssi_cov`.
+
+    Returns
+    -------
+    Modes
+        In rising order of frequency; ``refused`` names clusters of poles that were not taken, and why.
+    """
+    y = np.asarray(x)
+    poles = ssi_cov(y, fs, br=br, order_max=order_max, uncertainty=True)
+    return modes_of(poles, y.shape[-1] / fs, f_min=f_min, f_max=0.45 * fs if f_max is None else f_max, demands=demands)

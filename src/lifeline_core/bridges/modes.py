@@ -1,0 +1,73 @@
+"""What vibration tells of a structure: its modes, and how alike two shapes are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Real = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """Modes or poles, one per row, in rising order of frequency (poles of a model order: order by order).
+
+    f_hz : float64[n_modes], undamped natural frequency, Hz.
+    damping : float64[n_modes], ratio to critical.
+    shapes : complex128[n_modes, n_ch], the largest component is 1.
+    f_sd_hz, damping_sd : float64[n_modes], standard deviations; NaN where they were not asked for.
+    order : int64[n_modes], model order of each pole; 0: not of one order.
+    refused : what was looked at and not taken, with the reason: (f_hz, damping, text).
+    """
+
+    f_hz: Real
+    damping: Real
+    shapes: Complex
+    f_sd_hz: Real
+    damping_sd: Real
+    order: NDArray[np.int64]
+    refused: tuple[tuple[float, float, str], ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.f_hz)
+
+    def take(self, index: Any) -> Modes:
+        """The rows of ``index``."""
+        return Modes(self.f_hz[index], self.damping[index], self.shapes[index], self.f_sd_hz[index], self.damping_sd[index],
+                     self.order[index], self.refused)
+
+
+def mac(a: ArrayLike, b: ArrayLike) -> Any:
+    """Modal assurance criterion |a^H b|^2 / (a^H a b^H b), 0 .. 1; rows against rows for matrices.
+
+    Parameters
+    ----------
+    a, b : complex[..., n_ch]
+        Two shapes give a float, float64[n, m] for [n, n_ch] and [m, n_ch]. A shape of zeros is like nothing: 0.
+
+    Source
+    ------
+    R. J. Allemang and D. L. Brown, Proc. 1st IMAC (1982) 110-116.
+
+    Examples
+    --------
+    >>> mac([1.0, 2.0], [2.0, 4.0]), mac([1.0, 0.0], [0.0, 1.0])
+    (1.0, 0.0)
+    """
+    u, v = np.atleast_2d(np.asarray(a, np.complex128)), np.atleast_2d(np.asarray(b, np.complex128))
+    if u.shape[-1] != v.shape[-1]:
+        raise ValueError(f"shapes must have as many channels, have {u.shape[-1]} and {v.shape[-1]}")
+    top = np.abs(u.conj() @ v.T) ** 2
+    size = np.sum(np.abs(u) ** 2, axis=1)[:, None] * np.sum(np.abs(v) ** 2, axis=1)[None, :]
+    out = np.minimum(np.divide(top, size, out=np.zeros_like(top), where=size > 0), 1.0)
+    return float(out[0, 0]) if np.ndim(a) == 1 and np.ndim(b) == 1 else out
+
+
+def normalised(shapes: Complex) -> Complex:
+    """Each row turned and scaled so that its largest component is 1."""
+    top = np.take_along_axis(shapes, np.argmax(np.abs(shapes), axis=1)[:, None], axis=1)
+    return np.divide(shapes, top, out=np.zeros_like(shapes), where=top != 0)
