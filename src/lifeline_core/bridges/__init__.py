@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from lifeline_core.bridges.baseline import Baseline, Score, fit_baseline
 from lifeline_core.bridges.cables import Cable, cable_frequency, cable_tension, fit_cable
+from lifeline_core.bridges.fdd import fdd
 from lifeline_core.bridges.identify import identify_modes
 from lifeline_core.bridges.modes import Modes, mac
 from lifeline_core.bridges.ssi import ssi_cov
+from lifeline_core.bridges.tracking import Tracker, common_modes
 
 __all__ = [
     "Baseline",
     "Cable",
     "Modes",
     "Score",
+    "Tracker",
     "cable_frequency",
     "cable_tension",
+    "common_modes",
+    "fdd",
     "fit_baseline",
     "fit_cable",
     "identify_modes",
