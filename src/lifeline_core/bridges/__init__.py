@@ -5,7 +5,7 @@ from __future__ import annotations
 from lifeline_core.bridges.baseline import Baseline, Score, fit_baseline
 from lifeline_core.bridges.cables import Cable, cable_frequency, cable_tension, fit_cable
 from lifeline_core.bridges.fdd import fdd
-from lifeline_core.bridges.identify import identify_modes
+from lifeline_core.bridges.identify import StabilisationDiagram, identify_modes, stabilisation
 from lifeline_core.bridges.modes import Modes, mac
 from lifeline_core.bridges.ssi import ssi_cov
 from lifeline_core.bridges.tracking import Tracker, common_modes
@@ -15,6 +15,7 @@ __all__ = [
     "Cable",
     "Modes",
     "Score",
+    "StabilisationDiagram",
     "Tracker",
     "cable_frequency",
     "cable_tension",
@@ -25,4 +26,5 @@ __all__ = [
     "identify_modes",
     "mac",
     "ssi_cov",
+    "stabilisation",
 ]

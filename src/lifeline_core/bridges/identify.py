@@ -129,6 +129,26 @@ def modes_of(poles: Modes, duration_s: float, *, f_min: float = 0.0, f_max: floa
     return Modes(m.f_hz, m.damping, m.shapes, m.f_sd_hz, m.damping_sd, m.order, tuple(sorted(refused)))
 
 
+@dataclass(frozen=True, slots=True)
+class StabilisationDiagram:
+    """Every pole of every order (``poles``), which of them are stable (bool[n_poles]), and the ``modes`` made of them."""
+
+    poles: Modes
+    stable: NDArray[np.bool_]
+    modes: Modes
+    duration_s: float
+
+
+def stabilisation(x: ArrayLike, fs: float, f_max: float | None = None, *, f_min: float = 0.0, br: int = 30, order_max: int = 60,
+                  demands: Demands = Demands()) -> StabilisationDiagram:
+    """What `identify_modes` decides from, for people who want to see it; the same arguments."""
+    y = np.asarray(x)
+    poles = ssi_cov(y, fs, br=br, order_max=order_max, uncertainty=True)
+    duration_s = y.shape[-1] / fs
+    modes = modes_of(poles, duration_s, f_min=f_min, f_max=0.45 * fs if f_max is None else f_max, demands=demands)
+    return StabilisationDiagram(poles, stable(poles, demands), modes, duration_s)
+
+
 def identify_modes(x: ArrayLike, fs: float, f_max: float | None = None, *, f_min: float = 0.0, br: int = 30, order_max: int = 60,
                    demands: Demands = Demands()) -> Modes:
     """Identify the modes of a structure under ambient load, with nothing to tune.
@@ -146,6 +166,4 @@ def identify_modes(x: ArrayLike, fs: float, f_max: float | None = None, *, f_min
     Modes
         In rising order of frequency; ``refused`` names clusters of poles that were not taken, and why.
     """
-    y = np.asarray(x)
-    poles = ssi_cov(y, fs, br=br, order_max=order_max, uncertainty=True)
-    return modes_of(poles, y.shape[-1] / fs, f_min=f_min, f_max=0.45 * fs if f_max is None else f_max, demands=demands)
+    return stabilisation(x, fs, f_max, f_min=f_min, br=br, order_max=order_max, demands=demands).modes
