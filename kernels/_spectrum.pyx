@@ -1,7 +1,9 @@
 # serves: lifeline_core.dsp
+# with: fft.c trend.c sums.c
 """Memory for kernels/spectrum.c: one stream of rows and the sums of its segments' spectra."""
 
 from libc.stdint cimport int64_t, uint32_t
+from libc.string cimport memset
 
 import numpy as np
 
@@ -11,7 +13,8 @@ cdef extern from "spectrum.h":
     ctypedef struct ll_spectrum_sums:
         pass
     ctypedef struct ll_spectrum_plan:
-        uint32_t n, hop, n_ch, detrend, cross, skip
+        uint32_t n, hop, n_ch, detrend, cross, skip, part
+        double keep
     ctypedef struct ll_spectrum_api:
         ll_spectrum_sums *(*open)(const ll_spectrum_plan *, const float *) nogil
         void (*close)(ll_spectrum_sums *) nogil
@@ -20,6 +23,8 @@ cdef extern from "spectrum.h":
         void (*restart)(ll_spectrum_sums *) nogil
         int (*power)(ll_spectrum_sums *, double *, int64_t *) nogil
         int (*matrix)(ll_spectrum_sums *, double *, int64_t *) nogil
+        int (*merge)(ll_spectrum_sums *, ll_spectrum_sums *) nogil
+        int (*weights)(ll_spectrum_sums *, double *) nogil
         int (*each)(ll_spectrum_sums *, const float *, Py_ssize_t, size_t, const double *, float *) nogil
         size_t (*size)(const ll_spectrum_sums *) nogil
         int (*save)(const ll_spectrum_sums *, unsigned char *) nogil
@@ -27,21 +32,27 @@ cdef extern from "spectrum.h":
     const ll_spectrum_api *ll_spectrum() nogil
 
 cdef const ll_spectrum_api *K = ll_spectrum()
+cdef enum:
+    LITTLE = 4096  # samples: to let go of the GIL for less costs more than it gives
 
 
 cdef class Lanes:
-    """Segments of float32 rows through the lane-batched transform; dsp/spectrum.py gives it meaning."""
+    """Segments of float32 rows through the batched transform; dsp/spectrum.py gives it meaning."""
 
     cdef ll_spectrum_sums *s
     cdef readonly int n, hop, n_ch, n_f
+    cdef readonly bint cross
 
-    def __cinit__(self, const float[::1] window, int hop, int n_ch, int detrend, bint cross, bint skip):
+    def __cinit__(self, const float[::1] window, int hop, int n_ch, int detrend, bint cross, bint skip, unsigned int part=8,
+                  double keep=1.0):
         cdef ll_spectrum_plan plan
+        memset(&plan, 0, sizeof(plan))
         plan.n, plan.hop, plan.n_ch, plan.detrend = window.shape[0], hop, n_ch, detrend
-        plan.cross, plan.skip = cross, skip
+        plan.cross, plan.skip, plan.part, plan.keep = cross, skip, part, keep
         self.s = K.open(&plan, &window[0])
         if self.s is NULL:
-            raise_status(-3, f"spectrum of n={window.shape[0]} hop={hop} n_ch={n_ch}")
+            raise_status(-3, f"spectrum of n={window.shape[0]} hop={hop} n_ch={n_ch} part={part} keep={keep}")
+        self.cross = cross
         self.n, self.hop, self.n_ch, self.n_f = plan.n, hop, n_ch, plan.n // 2 + 1
 
     def __dealloc__(self):
@@ -56,8 +67,11 @@ cdef class Lanes:
             raise_status(-2, f"spectrum of {self.n_ch} rows")
         if n == 0:
             return
-        with nogil:
+        if n * self.n_ch < LITTLE:
             status = K.push(self.s, &x[0, 0], stride, n)
+        else:
+            with nogil:
+                status = K.push(self.s, &x[0, 0], stride, n)
         raise_status(status, "spectrum")
 
     def reset(self):
@@ -67,9 +81,29 @@ cdef class Lanes:
         with nogil:
             K.restart(self.s)
 
-    def power(self):
+    def merge(self, Lanes other not None):
+        """A seam here, then all of other's sums as one part."""
+        cdef int status
+        with nogil:
+            status = K.merge(self.s, other.s)
+        raise_status(status, "spectrum: merge needs two equal plans")
+
+    def weights(self):
+        """Sum of keep^age of the segments, float64[n_ch], with cross float64[n_ch, n_ch]; equals `used` at keep = 1."""
+        out = np.empty((self.n_ch, self.n_ch if self.cross else 1))
+        cdef double[:, ::1] o = out
+        cdef int status
+        with nogil:
+            status = K.weights(self.s, &o[0, 0])
+        raise_status(status, "spectrum")
+        return out if self.cross else out[:, 0]
+
+    def power(self, out=None):
         """Sums of |X|^2 float64[n_ch, n_f] and the segments in each, int64[n_ch]."""
-        out, used = np.empty((self.n_ch, self.n_f)), np.empty(self.n_ch, np.int64)
+        out = np.empty((self.n_ch, self.n_f)) if out is None else out
+        used = np.empty(self.n_ch, np.int64)
+        if out.shape != (self.n_ch, self.n_f):
+            raise_status(-2, f"spectrum of {self.n_ch} rows")
         cdef double[:, ::1] o = out
         cdef int64_t[::1] u = used
         cdef int status
@@ -78,9 +112,12 @@ cdef class Lanes:
         raise_status(status, "spectrum")
         return out, used
 
-    def matrix(self):
+    def matrix(self, out=None):
         """Sums of conj(X_i) X_j complex128[n_f, n_ch, n_ch] and the segments in each, int64[n_ch, n_ch]."""
-        out, used = np.empty((self.n_f, self.n_ch, self.n_ch), np.complex128), np.empty((self.n_ch, self.n_ch), np.int64)
+        out = np.empty((self.n_f, self.n_ch, self.n_ch), np.complex128) if out is None else out
+        used = np.empty((self.n_ch, self.n_ch), np.int64)
+        if out.shape != (self.n_f, self.n_ch, self.n_ch):
+            raise_status(-2, f"spectrum of {self.n_ch} rows")
         cdef double complex[:, :, ::1] o = out
         cdef int64_t[:, ::1] u = used
         cdef int status

@@ -1,14 +1,13 @@
-/* Averaged spectra of real float32 streams: window, trend and transform of overlapping segments, eight at a time.
+/* Averaged spectra of real float32 streams: window, trend and transform of overlapping segments, and sums over them.
  *
  *     X_s[k] = sum_t w[t] (x[s*hop + t] - trend_s[t]) exp(-2 pi i k t / n)        k = 0 .. n/2
- *     power  P[c][k]     = sum_s |X_cs[k]|^2
- *     matrix S[i][j][k]  = sum_s conj(X_is[k]) X_js[k]
+ *     power  P[c][k]     = sum_s keep^(S-1-s) |X_cs[k]|^2                          s = 0 .. S-1
+ *     matrix S[i][j][k]  = sum_s keep^(S-1-s) conj(X_is[k]) X_js[k]
  *
- * Eight segments are transformed side by side, one per float32 lane, so a butterfly never crosses lanes and a segment's
- * numbers do not depend on what its neighbours hold. Segments are taken in groups of GROUP counted from the last start
- * or seam; a group is summed in one fixed tree and added to a double. A group that is not yet complete stays in the
- * buffer as samples and is counted in when somebody looks. So the sums are the same, bit for bit, for any cut of the
- * stream and any time of looking.
+ * Segments are taken in groups of eight counted from the last start or seam; a group is summed in float32 in one fixed order
+ * and added to doubles. `part` groups make a part, which is summed from zero and then added to the totals. What is not yet
+ * a whole group stays in the buffer as samples and is counted in when somebody looks. So the sums are the same, bit for bit,
+ * for any cut of the stream and any time of looking, and for whole parts that were summed elsewhere and merged in order.
  *
  *     samples    |....hop....|....hop....|....hop....|
  *     segment 0  [==========n==========]
@@ -33,6 +32,9 @@ typedef struct {
     uint32_t detrend; /* LL_DETREND_* */
     uint32_t cross;   /* 1: matrix (power is its diagonal), 0: power only */
     uint32_t skip;    /* 1: a segment with a non-finite sample is left out for its row, 0: it makes the row NaN */
+    uint32_t part;    /* groups per part, at least 1 */
+    uint32_t reserved;
+    double keep;      /* what a sum keeps at each further segment, above 0 .. 1; 1: a plain sum */
 } ll_spectrum_plan;
 
 typedef struct ll_spectrum_sums ll_spectrum_sums;
@@ -48,6 +50,9 @@ typedef struct {
     int (*power)(ll_spectrum_sums *s, double *out, int64_t *used);
     /* Sums so far, out[n/2+1][n_ch][n_ch] of {re, im}, used[n_ch][n_ch]. Plans with cross only. */
     int (*matrix)(ll_spectrum_sums *s, double *out, int64_t *used);
+    int (*merge)(ll_spectrum_sums *s, ll_spectrum_sums *other); /* a seam in s, then all of other's sums as one part */
+    /* Sum of keep^age of the segments in the sums: out[n_ch], with cross out[n_ch][n_ch]. Without forgetting: used. */
+    int (*weights)(ll_spectrum_sums *s, double *out);
     /* scale[k] |X_cs[k]|^2 of each segment by itself into out[n_ch][n_seg][n/2+1]; leaves the sums alone. */
     int (*each)(ll_spectrum_sums *s, const float *x, ptrdiff_t stride, size_t n_seg, const double *scale, float *out);
     size_t (*size)(const ll_spectrum_sums *s);               /* bytes that save writes now */
