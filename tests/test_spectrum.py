@@ -1,8 +1,13 @@
-"""Averaged spectra against the definition, against scipy, and against themselves cut to pieces."""
+"""Averaged spectra against the definition, against scipy, and against themselves shared out over threads."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+import os
+import subprocess
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +17,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import signal
 
-from lifeline_core.dsp.spectrum import Running, csd_matrix, dominant_peaks, spectrogram, welch
-from lifeline_core.errors import StateError
+from lifeline_core import _isa, isa
+from lifeline_core.dsp import medians, segments
+from lifeline_core.dsp.spectrum import Running, coherence, coherence_matrix, csd_matrix, spectrogram, welch
 from tests.twins import spectrum as twin
 
 # float32 samples, window and butterflies: each bin is off by some 1e-7 of the largest, times the root of the stages.
@@ -69,6 +75,7 @@ def test_every_length_of_the_lanes(n: int) -> None:
         {"nperseg": 7},
         {"nperseg": 700},
         {"nperseg": 3000},
+        {"nperseg": None, "window": "boxcar"},
     ],
 )
 @pytest.mark.filterwarnings("ignore:nperseg")
@@ -80,6 +87,9 @@ def test_means_what_scipy_means(keywords: dict[str, Any], dtype: type[Any]) -> N
     f, p = welch(x, 20.0, **keywords)
     wanted_f, wanted = signal.welch(exact, 20.0, **keywords)
     assert np.allclose(f, wanted_f, rtol=1e-15)
+    assert p.dtype == kind and p.shape == wanted.shape and off(p, wanted) < tolerance
+    _, p = welch(x, 20.0, **keywords, average="median")
+    wanted = signal.welch(exact, 20.0, **keywords, average="median")[1]
     assert p.dtype == kind and p.shape == wanted.shape and off(p, wanted) < tolerance
     f, t, p = spectrogram(x, 20.0, **keywords)
     wanted_f, wanted_t, wanted = signal.spectrogram(exact, 20.0, **{"window": "hann", **keywords})
@@ -107,57 +117,6 @@ def test_a_small_line_beside_a_large_offset() -> None:
     assert off(p, signal.welch(x.astype(float), 100.0, nperseg=1024)[1]) < TOLERANCE
 
 
-@pytest.mark.parametrize("nperseg", [32, 33])
-@pytest.mark.parametrize("cross", [False, True])
-@settings(max_examples=15, deadline=None)
-@given(cuts=st.lists(st.integers(0, 1500), max_size=12), looks=st.sets(st.integers(0, 12)))
-def test_stream_equals_whole(nperseg: int, cross: bool, cuts: list[int], looks: set[int]) -> None:
-    x = noise(3, 1500)
-    x[1, 700] = np.nan
-    keywords = {"nperseg": nperseg, "noverlap": 20, "detrend": "linear"}
-    whole, parts = (Running(3, 10.0, cross=cross, skip_nan=True, **keywords) for _ in range(2))
-    whole.push(x)
-    edges = [0, *sorted(cuts), 1500]
-    for i, (a, b) in enumerate(pairwise(edges)):
-        parts.push(x[:, a:b])
-        if i in looks:
-            parts.spectrum()
-            fresh = Running(3, 10.0, cross=cross, skip_nan=True, **keywords)
-            fresh.load(parts.save())
-            parts = fresh
-    assert np.array_equal(whole.spectrum()[1], parts.spectrum()[1])
-    assert np.array_equal(whole.segments, parts.segments)
-    assert whole.save() == parts.save()
-    if cross:
-        assert np.array_equal(whole.csd_matrix()[1], parts.csd_matrix()[1])
-
-
-def test_running_is_welch_and_starts_anew() -> None:
-    x = noise(4, 5000)
-    running = Running(4, 10.0, nperseg=128, cross=True)
-    assert np.isnan(running.spectrum()[1]).all()
-    running.push(x)
-    assert off(running.spectrum()[1], welch(x, 10.0, nperseg=128)[1]) < 1e-7  # another order of the same sums
-    assert np.array_equal(running.csd_matrix()[1], csd_matrix(x, 10.0, nperseg=128)[1])
-    running.reset()
-    assert running.segments.tolist() == [0] * 4
-    running.push(x[:, :1000])
-    assert np.array_equal(running.csd_matrix()[1], csd_matrix(x[:, :1000], 10.0, nperseg=128)[1])
-
-
-def test_a_seam_drops_the_segment_under_way() -> None:
-    """Two stretches that never meet: the average of both, no segment across the seam."""
-    a, b = noise(2, 1000), noise(2, 900, seed=2)
-    running = Running(2, nperseg=64)
-    running.push(a)
-    running.restart()
-    running.push(b)
-    na, nb = 1 + (1000 - 64) // 32, 1 + (900 - 64) // 32
-    assert running.segments.tolist() == [na + nb] * 2
-    wanted = (welch(a.astype(float), nperseg=64)[1] * na + welch(b.astype(float), nperseg=64)[1] * nb) / (na + nb)
-    assert off(running.spectrum()[1], wanted) < TOLERANCE
-
-
 @pytest.mark.parametrize("nperseg", [64, 65])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_nan_concerns_its_own_windows_only(nperseg: int, value: float) -> None:
@@ -179,11 +138,48 @@ def test_a_nan_concerns_its_own_windows_only(nperseg: int, value: float) -> None
     assert off(running.spectrum()[1][0], welch(kept.astype(float), nperseg=nperseg, noverlap=0)[1]) < TOLERANCE
 
 
-def test_threads_change_nothing_that_matters() -> None:
-    x = noise(5, 4000)
-    assert np.array_equal(welch(x, nperseg=64, threads=3)[1], welch(x, nperseg=64)[1])
-    assert np.array_equal(spectrogram(x, nperseg=64, threads=2)[2], spectrogram(x, nperseg=64)[2])
-    assert off(csd_matrix(x, nperseg=64, threads=4)[1], csd_matrix(x, nperseg=64)[1]) < 1e-6  # sums of four stretches
+@pytest.mark.parametrize("nperseg", [64, 65])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_threads_change_nothing(rows: int, kind: type[Any], nperseg: int) -> None:
+    """4 parts and a rest of 64 segments; one row is shared out too."""
+    x = noise(rows, 9000).astype(kind)
+    y = noise(rows, 9000, seed=2).astype(kind)
+    for work in (
+        lambda n: welch(x, nperseg=nperseg, threads=n)[1],
+        lambda n: welch(x, nperseg=nperseg, average="median", threads=n)[1],
+        lambda n: csd_matrix(x, nperseg=nperseg, threads=n)[1],
+        lambda n: coherence_matrix(x, nperseg=nperseg, threads=n)[1],
+        lambda n: coherence(x, y, nperseg=nperseg, threads=n)[1],
+        lambda n: spectrogram(x, nperseg=nperseg, threads=n)[2],
+    ):
+        one = work(1)
+        for threads in (2, 3, 4, 8):
+            assert work(threads).tobytes() == one.tobytes()
+
+
+@pytest.mark.parametrize("nperseg", [20000, 65536, 16385])
+def test_threads_change_nothing_in_long_segments(nperseg: int) -> None:
+    x = noise(3, 140_000).astype(float if nperseg < 65536 else np.float32)
+    for function in (welch, csd_matrix):
+        assert np.array_equal(function(x, nperseg=nperseg, threads=2)[1], function(x, nperseg=nperseg)[1])
+
+
+def test_callers_at_the_same_time() -> None:
+    """Streams that are kept for the next call are nobody else's meanwhile, and they are few."""
+    rows = [noise(2, 5000, seed=seed) for seed in range(8)]
+    wanted = [csd_matrix(x)[1] for x in rows]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            assert all(np.array_equal(a, b) for a, b in zip(pool.map(lambda x: csd_matrix(x)[1], rows), wanted, strict=True))
+    assert len(segments._idle) <= segments.IDLE
+
+
+def test_a_thread_that_fails_stops_the_others() -> None:
+    how = segments.cut(9000, 1.0, "hann", 64, None, False, "density")
+    pieces = [noise(1, 100), noise(2, 100), noise(1, 100), noise(1, 100)]
+    with pytest.raises(ValueError):
+        segments.in_order(how.stream(1, True), lambda: how.lent(1, True), pieces, 2)
 
 
 def test_rows_do_not_know_how_many_they_are() -> None:
@@ -196,6 +192,35 @@ def test_constant_silence_and_huge() -> None:
     assert not welch(np.zeros(1000, np.float32))[1].any()
     x = noise(1000) * np.float32(1e18)  # its square is no float32; the density is
     assert off(welch(x, 1e20)[1], signal.welch(x.astype(float), 1e20)[1]) < TOLERANCE
+
+
+@pytest.mark.parametrize("nperseg", [64, 65])
+@pytest.mark.parametrize("size", [1e-42, 1e-30])
+def test_denormal_input(nperseg: int, size: float) -> None:
+    """What float32 holds of it counts; the square of it is no float32, so the scale brings it back."""
+    x = noise(2, 4000) * np.float32(size)
+    p = welch(x, size**2, nperseg=nperseg)[1]
+    wanted = signal.welch(x.astype(float), size**2, nperseg=nperseg)[1]
+    assert np.isfinite(p).all()
+    assert off(p, wanted) < (TOLERANCE if size > 1e-38 else 0.1)  # a denormal times a window has few digits left
+
+
+def test_one_sample_and_few() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for kind in (np.float32, np.float64, np.int16):
+            for n in (1, 2, 15, 16, 17):
+                x = (10 * noise(2, n)).astype(kind)
+                f, p = welch(x, detrend=False)
+                assert f.shape == (n // 2 + 1,) and p.shape == (2, n // 2 + 1)
+                assert off(p, signal.welch(x.astype(float), detrend=False)[1]) < TOLERANCE
+                assert csd_matrix(x)[1].shape == (n // 2 + 1, 2, 2)
+                assert coherence(x[0], x[1])[1].shape == (n // 2 + 1,)
+                assert spectrogram(x)[2].shape == (2, n // 2 + 1, 1)
+    for empty in (np.empty(0), np.empty((3, 0), np.float32), np.empty((0, 300), np.float32)):
+        for function in (welch, csd_matrix, spectrogram, lambda x: coherence(x, x)):
+            with pytest.raises(ValueError, match="x must hold samples"):
+                function(empty)
 
 
 def test_any_layout() -> None:
@@ -234,36 +259,146 @@ def test_more_refusals() -> None:
         csd_matrix(np.ones(300))
     with pytest.warns(UserWarning, match="nperseg = 256 is greater than the input's length 100"):
         assert welch(noise(100))[1].shape == (51,)
-    with pytest.raises(ValueError, match="cross=True"):
-        Running(2).csd_matrix()
-    with pytest.raises(ValueError):
-        Running(2).push(noise(3, 10))
+    with pytest.raises(ValueError, match="average must be mean or median, not 'mode'"):
+        welch(np.ones(300), average="mode")
+    for threads in (0, -1, 1.5, True):
+        with pytest.raises(ValueError, match="threads must be a whole number"):
+            welch(np.ones(300), threads=threads)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="x and y must be equally long, not 300 and 301 samples"):
+        coherence(np.ones(300), np.ones(301))
+    with pytest.raises(ValueError, match=r"go together row by row, not be of shapes \(2, 300\) and \(3, 300\)"):
+        coherence(np.ones((2, 300)), np.ones((3, 300)))
+    with pytest.raises(ValueError, match="y must be real numbers"):
+        coherence(np.ones(300), np.ones(300, complex))
 
 
-@pytest.mark.parametrize("nperseg", [64, 65])
-def test_damaged_or_foreign_state_is_refused(nperseg: int) -> None:
-    running = Running(2, nperseg=nperseg)
-    running.push(noise(2, 1000))
-    state = running.save()
-    for n_ch, keywords in [(2, {"window": "hamming"}), (3, {}), (2, {"noverlap": 3})]:
-        other = Running(n_ch, nperseg=nperseg, **keywords)
-        with pytest.raises(StateError):
-            other.load(state)
-    for bad in (b"", state[:-1], state + b"x", b"XXXX" + state[4:], state[:4] + b"\x09" + state[5:]):
-        with pytest.raises(StateError):
-            running.load(bad)
-    assert running.save() == state
+def test_keywords_are_kept_but_not_shared() -> None:
+    """Windows are made once; nobody can write into what is kept, and equal keys of another kind are told apart."""
+    x = noise(1000)
+    f, p = welch(x, nperseg=64)
+    f[:] = -1.0
+    again, q = welch(x, nperseg=64)
+    assert again[1] == 1 / 64 and np.array_equal(p, q)
+    window = np.hanning(64)
+    before = welch(x, window=window, nperseg=64)[1]
+    running = Running(1, window=window, nperseg=64)
+    window[:] = 0.0
+    running.push(x[None])
+    assert np.array_equal(running.spectrum()[1][0], before)
+    assert welch(x, window=("general_cosine", [0.5, 0.5]), nperseg=64)[1].shape == (33,)
+    with pytest.raises(ValueError, match="detrend must be one of"):
+        welch(x, nperseg=64, detrend=0)
 
 
-def test_peaks_lie_between_the_bins() -> None:
-    rng = np.random.default_rng(3)
-    t = np.arange(200 * 120) / 200
-    x = 0.3 * rng.standard_normal(t.size)
-    for f, a in ((3.217, 1.0), (11.55, 0.4), (40.081, 2.0)):
-        x += a * np.sin(2 * np.pi * f * t)
-    f, p = welch(x.astype(np.float32), 200.0, nperseg=2048)
-    found = dominant_peaks(f, p, 3)
-    assert sorted(found) == pytest.approx([3.217, 11.55, 40.081], abs=0.01)  # a tenth of a bin of 0.098 Hz
-    assert found[0] == pytest.approx(40.081, abs=0.01), "the most prominent first"
-    assert dominant_peaks(f, p, 3, f_min=5, f_max=20) == pytest.approx([11.55], abs=0.01)
-    assert dominant_peaks(f, np.ones_like(f)) == dominant_peaks(f, np.full_like(f, np.nan)) == dominant_peaks(f[:4], p[:4]) == []
+@pytest.mark.parametrize("nperseg", [16, 33])
+@settings(max_examples=10, deadline=None)
+@given(n=st.integers(40, 3000), bad=st.booleans())
+def test_median_against_the_twin(nperseg: int, n: int, bad: bool) -> None:
+    x = noise(2, n)
+    if bad:
+        x[0, 3 * nperseg // 4] = np.nan
+    each = twin.densities(x[1:].astype(float), 5.0, nperseg, nperseg - nperseg // 2, signal.get_window("hann", nperseg), "constant")
+    p = welch(x, 5.0, nperseg=nperseg, average="median")[1]
+    assert off(p[1], twin.median(each[0])) < TOLERANCE
+    assert np.isnan(p[0]).all() == bad
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_median_in_little_memory(kind: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bins taken some at a time give the same; many segments, so that the middle is found and not sorted."""
+    x = noise(2, 30_000).astype(kind)
+    x[1, 77] = np.nan
+    for nperseg in (32, 1024):
+        whole = welch(x, nperseg=nperseg, average="median")[1]
+        with monkeypatch.context() as m:
+            m.setattr(medians, "ROOM", 6000)
+            assert np.array_equal(welch(x, nperseg=nperseg, average="median", threads=3)[1], whole, equal_nan=True)
+
+
+def test_a_few_loud_segments_do_not_move_the_median() -> None:
+    x = noise(1 << 17)
+    x[5000:6000] *= 1000
+    f, p = welch(x, 100.0, nperseg=1024, average="median")
+    assert abs(np.mean(p[f > 1]) * 50 - 1.0) < 0.05 < np.mean(welch(x, 100.0, nperseg=1024)[1]) * 50 - 1.0
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("nperseg", [64, 100])
+def test_coherence_means_what_scipy_means(nperseg: int, kind: type[Any]) -> None:
+    a, b = noise(4, 5000).astype(kind), noise(3, 1, 5000, seed=2).astype(kind)
+    b = b + a[0]
+    f, c = coherence(a, b, 20.0, nperseg=nperseg)
+    wanted_f, wanted = signal.coherence(a.astype(float), b.astype(float), 20.0, nperseg=nperseg)
+    assert np.allclose(f, wanted_f, rtol=1e-15) and c.dtype == kind and c.shape == (3, 4, nperseg // 2 + 1)
+    assert np.max(np.abs(c - wanted)) < (1e-5 if kind is np.float32 else 1e-12)
+    assert coherence(a[0], b[0, 0].astype(float), nperseg=nperseg)[1].dtype == np.float64
+    matrix = coherence_matrix(a, 20.0, nperseg=nperseg)[1]
+    assert np.array_equal(matrix, np.swapaxes(matrix, 1, 2)) and matrix.dtype == kind
+    assert np.max(np.abs(matrix[:, 1, 3] - coherence(a[1], a[3], 20.0, nperseg=nperseg)[1])) < 1e-6
+
+
+def test_coherence_stays_in_its_range() -> None:
+    x = noise(2000)
+    for y in (x, -3 * x, x * np.float32(1e-25), x.astype(float) * 1e150, x.astype(float) * 1e-140):
+        c = coherence(x, y, nperseg=128)[1]
+        assert c.max() <= 1.0 and c.min() > 0.999999
+    for silent in (np.zeros(2000, np.float32), np.zeros(2000)):
+        assert not coherence(x, silent)[1].any() and not coherence(silent, silent)[1].any()
+    one = coherence(x[:256], noise(256, seed=3))[1]  # one segment says nothing, that is 1
+    assert one.min() > 0.9999 and one.max() <= 1.0
+    x[700] = np.nan
+    assert np.isnan(coherence(x, noise(2000, seed=4))[1]).all()
+    assert np.isfinite(coherence_matrix(np.stack([x, noise(2000), noise(2000, seed=5)]))[1][:, 1:, 1:]).all()
+
+
+def check_segments() -> None:
+    """Every bin of every segment is within 1e-5 of the segment's largest, as the definition in float64 has it."""
+    for n in (16, 64, 256, 1024, 4096, 65536):
+        x = noise(3, 3 * n) + np.float32(3) + np.sin(np.arange(3 * n) * 0.3, dtype=np.float32)
+        hop, window = n // 2, signal.get_window("hann", n)
+        for detrend in ("none", "constant", "linear"):
+            p = spectrogram(x, nperseg=n, noverlap=n - hop, detrend=detrend)[2]
+            for row in range(3):
+                for k in range(p.shape[2]):
+                    seg = twin.detrended(x[row, k * hop : k * hop + n].astype(float), detrend)
+                    wanted = np.abs(np.fft.rfft(seg * window)) ** 2 * 2.0 / np.sum(window**2)
+                    wanted[[0, -1]] /= 2.0
+                    assert np.max(np.abs(p[row, :, k] - wanted)) <= 1e-5 * np.max(wanted), (n, detrend)
+
+
+def check_dynamic_range() -> None:
+    """A line 100 dB below another, in float32: it keeps its height to a hundredth and stands 40 dB over what is around it."""
+    fs, n, low, high = 1000.0, 4096, 90.0 + 1 / 8, 350.3
+    t = np.arange(1 << 17) / fs
+    x = np.stack([np.sin(2 * np.pi * high * t) + 1e-5 * np.sin(2 * np.pi * low * t + q) for q in (0.0, 1.0)]).astype(np.float32)
+    exact = x.astype(float)
+    f, p = welch(x, fs, nperseg=n)
+    s = csd_matrix(x, fs, nperseg=n)[1]
+    k = int(np.argmin(np.abs(f - low)))
+    for found, wanted in (
+        (p[0], signal.welch(exact[0], fs, nperseg=n)[1]),
+        (welch(x, fs, nperseg=n, average="median")[1][1], signal.welch(exact[1], fs, nperseg=n, average="median")[1]),
+        (s[:, 0, 1], signal.csd(exact[0], exact[1], fs, nperseg=n)[1]),
+    ):
+        assert np.abs(found[k - 1 : k + 2] - wanted[k - 1 : k + 2]).max() < 0.01 * np.abs(wanted[k])
+        assert np.abs(found[k]) > 1e4 * np.abs(np.r_[found[k - 40 : k - 4], found[k + 5 : k + 40]]).max()
+        assert 95 < 10 * np.log10(np.abs(found).max() / np.abs(found[k])) < 105
+
+
+def check_threads() -> None:
+    x = noise(3, 20_000)
+    for function in (welch, csd_matrix):
+        assert function(x, nperseg=128, threads=2)[1].tobytes() == function(x, nperseg=128)[1].tobytes()
+    running = Running(3, nperseg=128)
+    for begin in range(0, 20_000, 777):
+        running.push(x[:, begin : begin + 777])
+    assert np.array_equal(running.spectrum()[1], welch(x, nperseg=128)[1])
+
+
+@pytest.mark.parametrize("name", isa.NAMES[: isa.NAMES.index(_isa.best()) + 1])
+def test_every_instruction_set_is_as_exact(name: str) -> None:
+    """The same in a process of its own, because the choice is made once."""
+    words = "from tests import test_spectrum as t; t.check_segments(); t.check_dynamic_range(); t.check_threads()"
+    done = subprocess.run([sys.executable, "-c", words], cwd=Path(__file__).parents[1], capture_output=True, text=True,
+                          env={**os.environ, "LIFELINE_ISA": name}, check=False, timeout=90)
+    assert not done.returncode, done.stderr

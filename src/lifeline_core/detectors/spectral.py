@@ -31,7 +31,9 @@ import numpy as np
 from msgspec import Meta
 
 from lifeline_core.detectors.base import Detector, Group, Limit, Params, Severity
-from lifeline_core.dsp.spectrum import LANES, Running, dominant_peaks
+from lifeline_core.dsp.peaks import dominant_peaks
+from lifeline_core.dsp.running import Running
+from lifeline_core.dsp.segments import LANES
 from lifeline_core.dsp.stats import NS, Bin, Bins
 from lifeline_core.errors import StateError
 from lifeline_core.model import Block, Break, Channel, Finding, Site, Watch
