@@ -42,3 +42,24 @@ def correlogram(cross, fs, nperseg, lags_s):
             total += turned if k in (0, nperseg / 2) else 2 * turned
         out.append(total / sizes)
     return np.array(out)
+
+
+def top(cross, fs, nperseg, lag_s, step_s):
+    """Where the correlogram is highest within a step of ``lag_s``: thirds are thrown away until nothing is left."""
+    low, high = lag_s - step_s, lag_s + step_s
+    while high - low > 1e-7 * step_s:
+        a, b = low + (high - low) / 3, high - (high - low) / 3
+        left, right = correlogram(cross, fs, nperseg, [a, b])
+        low, high = (low, b) if left > right else (a, high)
+    return 0.5 * (low + high)
+
+
+def polarity(a, b, max_lag):
+    """Pairs of signs and unlike pairs at every lag, counted one by one."""
+    pairs, unlike = [], []
+    for lag in range(-max_lag, max_lag + 1):
+        both = [(x, b[t + lag]) for t, x in enumerate(a) if 0 <= t + lag < len(b)]
+        both = [(x, y) for x, y in both if np.isfinite(x) and np.isfinite(y) and x != 0 and y != 0]
+        pairs.append(len(both))
+        unlike.append(sum((x > 0) != (y > 0) for x, y in both))
+    return np.array(pairs), np.array(unlike)
