@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 
-def sosfilt(sos, x):
+def sosfilt(sos, x, zi=None):
     """A sample that is not finite answers NaN and leaves the state as it was."""
-    state = np.zeros((len(sos), 2))
+    state = np.zeros((len(sos), 2)) if zi is None else zi.copy()
     out = []
     for v in np.asarray(x, np.float64):
         if not np.isfinite(v):
@@ -20,3 +20,13 @@ def sosfilt(sos, x):
             v = y
         out.append(v)
     return np.array(out)
+
+
+def sosfiltfilt(sos, x, zi, pad):
+    """Forwards, then backwards, odd padding; begins in the steady state of the first finite sample it meets."""
+    x = np.asarray(x, np.float64)
+    y = np.concatenate([2 * x[0] - x[pad:0:-1], x, 2 * x[-1] - x[-2 : -pad - 2 : -1]])
+    for _ in range(2):
+        finite = y[np.isfinite(y)]
+        y = sosfilt(sos, y, zi * (finite[0] if len(finite) else 0.0))[::-1]
+    return y[pad : len(y) - pad]

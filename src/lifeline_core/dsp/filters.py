@@ -7,18 +7,25 @@ Channels first, time last. float32 stays float32, everything else becomes float6
 from __future__ import annotations
 
 import struct
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import signal
 
 import lifeline_core.dsp._filters as _filters
+from lifeline_core.dsp.designs import bandpass as bandpass
+from lifeline_core.dsp.designs import highpass as highpass
+from lifeline_core.dsp.threads import shared
 from lifeline_core.errors import StateError
 
 # By dtype.char: choosing among the compiled forms anew at every call would cost more than filtering a short block.
 _SOSFILT = {"f": _filters.sosfilt["float"], "d": _filters.sosfilt["double"]}
+_SOSFILTFILT = {"f": _filters.sosfiltfilt["float"], "d": _filters.sosfiltfilt["double"]}
+_DETREND = {"f": _filters.detrend["float"], "d": _filters.detrend["double"]}
+
+# Rows that a thread takes are a multiple of this, for so many fill the lanes.
+UNIT = 4
+PADTYPES = (None, "odd", "even", "constant")
 
 
 def rows_of(x: ArrayLike, what: str) -> NDArray[Any]:
@@ -29,6 +36,16 @@ def rows_of(x: ArrayLike, what: str) -> NDArray[Any]:
     if a.ndim == 0 or a.size == 0:
         raise ValueError(f"{what}: the input is empty, its shape is {a.shape}")
     return np.ascontiguousarray(a.reshape(-1, a.shape[-1]))
+
+
+def out_like(rows: NDArray[Any], x: ArrayLike, out: NDArray[Any] | None, what: str) -> NDArray[Any]:
+    """``out`` seen as ``rows`` is, or a new array; ValueError where it does not fit."""
+    if out is None:
+        return np.empty_like(rows)
+    if out.shape != np.shape(x) or out.dtype != rows.dtype or not out.flags.c_contiguous:
+        raise ValueError(f"{what}: out must be contiguous {rows.dtype} of shape {np.shape(x)}, "
+                         f"is {out.dtype} of shape {out.shape}")
+    return out.reshape(rows.shape)
 
 
 def pack(tag: bytes, key: bytes, data: NDArray[Any]) -> bytes:
@@ -57,40 +74,21 @@ def check_sos(sos: ArrayLike) -> NDArray[np.float64]:
     return np.ascontiguousarray(a[:, [0, 1, 2, 4, 5]])
 
 
-def highpass(fs: float, corner_hz: float, order: int = 2) -> NDArray[np.float64]:
-    """Butterworth high-pass as second-order sections for `sosfilt`.
+def steady_state(sos: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The state ``[sections, 2]`` that an input of 1 for ever leaves; as `scipy.signal.sosfilt_zi`.
 
-    Parameters
-    ----------
-    fs : sampling rate, Hz.
-    corner_hz : -3 dB frequency, Hz, above 0 and below fs / 2.
-    order : 1 to 16.
+    A section in the steady state, with u going in::
 
-    Returns
-    -------
-    float64[ceil(order / 2), 6]
-
-    Raises
-    ------
-    ValueError
-        Where the corner is not between 0 and fs / 2.
+        y = u (b0 + b1 + b2) / (1 + a1 + a2);    z1 = y - b0 u;    z2 = b2 u - a2 y
     """
-    _check_band(fs, corner_hz)
-    sos: NDArray[np.float64] = signal.butter(order, corner_hz, "highpass", fs=fs, output="sos")
-    return sos
-
-
-def bandpass(fs: float, low_hz: float, high_hz: float, order: int = 2) -> NDArray[np.float64]:
-    """Butterworth band-pass as second-order sections; see `highpass`. ``order`` counts each flank."""
-    _check_band(fs, low_hz, high_hz)
-    sos: NDArray[np.float64] = signal.butter(order, [low_hz, high_hz], "bandpass", fs=fs, output="sos")
-    return sos
-
-
-def _check_band(fs: float, *corners_hz: float) -> None:
-    ordered = [0.0, *corners_hz, fs / 2]
-    if not all(a < b for a, b in pairwise(ordered)):
-        raise ValueError(f"corner frequencies must rise between 0 and fs / 2 = {fs / 2:g} Hz, are {list(corners_hz)}")
+    b0, b1, b2, a1, a2 = sos.T
+    below = 1 + a1 + a2
+    if np.any(below == 0):
+        raise ValueError("sos: a filter with a pole at 0 Hz has no steady state")
+    gain = (b0 + b1 + b2) / below
+    u = np.concatenate([[1.0], np.cumprod(gain)[:-1]])
+    y = u * gain
+    return np.stack([y - b0 * u, b2 * u - a2 * y], axis=1)
 
 
 class SosFilter:
@@ -107,18 +105,17 @@ class SosFilter:
 
     def __init__(self, sos: ArrayLike, rows: int) -> None:
         self._sos = check_sos(sos)
-        self._step = np.asarray(sos, np.float64)
         self.z = np.zeros((rows, len(self._sos), 2))
 
     def settle(self, row: int, level: float) -> None:
         """Take the state that a row would have after ``level`` for ever, so that an offset makes no step."""
-        self.z[row] = signal.sosfilt_zi(self._step) * level
+        self.z[row] = steady_state(self._sos) * level
 
-    def push(self, x: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
+    def push(self, x: NDArray[Any], out: NDArray[Any] | None = None, *, threads: int = 1) -> NDArray[Any]:
         """Filter ``x[rows, n]``, float32 or float64; ``out`` may be ``x`` itself."""
         if out is None:
             out = np.empty_like(x)
-        _SOSFILT[x.dtype.char](self._sos, self.z, x, out)
+        _run(self._sos, self.z, x, out, threads)
         return out
 
     def save(self) -> bytes:
@@ -129,20 +126,33 @@ class SosFilter:
         self.z = unpack(self.TAG, self._sos.tobytes(), self.z, state)
 
 
-def sosfilt(sos: ArrayLike, x: ArrayLike, zi: ArrayLike | None = None) -> tuple[NDArray[Any], NDArray[np.float64]]:
+def _run(sos: NDArray[np.float64], z: NDArray[np.float64], x: NDArray[Any], out: NDArray[Any], threads: int) -> None:
+    kernel = _SOSFILT[x.dtype.char]
+    if threads == 1:
+        kernel(sos, z, x, out)
+    elif len(z) != len(x) or len(x) != len(out):  # a slice past the end would come out short and fit
+        raise ValueError(f"sosfilt: {len(z)} rows are filtered, x has {len(x)} and out {len(out)}")
+    else:
+        shared(lambda a, b: kernel(sos, z[a:b], x[a:b], out[a:b]), len(x), threads, UNIT)
+
+
+def sosfilt(sos: ArrayLike, x: ArrayLike, zi: ArrayLike | None = None, *, out: NDArray[Any] | None = None,
+            threads: int = 1) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Filter along the last axis, as `scipy.signal.sosfilt`; always answers the final state, too.
 
     Transposed direct form II, section by section::
 
         y  = b0 x + z1;    z1 = (b1 x + z2) - a1 y;    z2 = b2 x - a2 y
 
-    A sample that is not finite answers NaN and leaves the state as it was.
+    A sample that is not finite answers NaN and leaves the state as it was. States below 2.2e-308 count as 0.
 
     Parameters
     ----------
     sos : [sections, 6], as scipy's designs give it, a0 = 1.
     x : [..., n], float32 or float64.
     zi : [sections, ..., 2] initial state; zeros where absent.
+    out : array like x to be filled, may be x itself.
+    threads : at most so many, each takes some of the rows.
 
     Returns
     -------
@@ -173,12 +183,59 @@ def sosfilt(sos: ArrayLike, x: ArrayLike, zi: ArrayLike | None = None) -> tuple[
         if given.shape != z_shape:
             raise ValueError(f"sosfilt: zi must have shape {z_shape}, has {given.shape}")
         z = np.array(np.moveaxis(given.reshape(len(five), -1, 2), 0, 1), order="C")
-    y = np.empty_like(rows)
-    _SOSFILT[rows.dtype.char](five, z, rows, y)
+    y = out_like(rows, x, out, "sosfilt")
+    _run(five, z, rows, y, threads)
     return y.reshape(shape), np.moveaxis(z, 1, 0).reshape(z_shape)
 
 
-def detrend(x: ArrayLike, kind: str = "linear") -> NDArray[Any]:
+def sosfiltfilt(sos: ArrayLike, x: ArrayLike, *, padtype: str | None = "odd", padlen: int | None = None,
+                out: NDArray[Any] | None = None, threads: int = 1) -> NDArray[Any]:
+    """Filter forwards and then backwards along the last axis, as `scipy.signal.sosfiltfilt`: the gain squared, no delay.
+
+    Both ways the filter begins in the steady state of the first sample it meets. Between the two, samples are kept in
+    float64 for float32 data, too. A sample that is not finite answers NaN and leaves either state as it was.
+
+    Parameters
+    ----------
+    sos : [sections, 6], as scipy's designs give it, a0 = 1.
+    x : [..., n], float32 or float64.
+    padtype : what stands before and after x: "odd" (turned about the end sample), "even" (mirrored at it), "constant", None.
+    padlen : so many samples more at both ends, below n; absent: 3 (2 sections + 1 - first-order sections), as in scipy.
+    out : array like x to be filled, may be x itself.
+    threads : at most so many, each takes some of the rows.
+
+    Returns
+    -------
+    y : as x.
+
+    Raises
+    ------
+    ValueError
+        Empty input, n not above padlen, a filter with a pole at 0 Hz.
+
+    Source
+    ------
+    F. Gustafsson, Determining the initial states in forward-backward filtering, IEEE Trans. Sig. Proc. 44 (1996) 988-992.
+
+    >>> sosfiltfilt([[0.5, 0.5, 0, 1, 0, 0]], [1.0, 1.0, 5.0, 1.0, 1.0], padlen=2).tolist()
+    [1.0, 2.0, 3.0, 2.0, 1.0]
+    """
+    rows = rows_of(x, "sosfiltfilt")
+    five = check_sos(sos)
+    if padtype not in PADTYPES:
+        raise ValueError(f'sosfiltfilt: padtype must be "odd", "even", "constant" or None, is {padtype!r}')
+    if padlen is None:
+        padlen = 3 * (2 * len(five) + 1 - min(int((five[:, 2] == 0).sum()), int((five[:, 4] == 0).sum())))
+    pad = 0 if padtype is None else padlen
+    if not 0 <= pad < rows.shape[1]:
+        raise ValueError(f"sosfiltfilt: padlen must be at least 0 and below the {rows.shape[1]} samples, is {pad}")
+    y = out_like(rows, x, out, "sosfiltfilt")
+    kind, zi, kernel = PADTYPES.index(padtype), steady_state(five), _SOSFILTFILT[rows.dtype.char]
+    shared(lambda a, b: kernel(five, zi, rows[a:b], kind, pad, y[a:b]), len(rows), threads, UNIT)
+    return y.reshape(np.shape(x))
+
+
+def detrend(x: ArrayLike, kind: str = "linear", *, out: NDArray[Any] | None = None, threads: int = 1) -> NDArray[Any]:
     """x less its mean (``"constant"``) or its least-squares line (``"linear"``), along the last axis.
 
     As `scipy.signal.detrend`; sums are in float64, and a row that holds a sample that is not finite becomes NaN.
@@ -189,6 +246,6 @@ def detrend(x: ArrayLike, kind: str = "linear") -> NDArray[Any]:
     if kind not in ("constant", "linear"):
         raise ValueError(f'detrend: kind must be "constant" or "linear", is {kind!r}')
     rows = rows_of(x, "detrend")
-    out = np.empty_like(rows)
-    _filters.detrend(rows, kind == "linear", out)
-    return out.reshape(np.shape(x))
+    y, kernel = out_like(rows, x, out, "detrend"), _DETREND[rows.dtype.char]
+    shared(lambda a, b: kernel(rows[a:b], kind == "linear", y[a:b]), len(rows), threads)
+    return y.reshape(np.shape(x))
