@@ -1,4 +1,4 @@
-"""Onsets: known numbers, obspy, the twins, any cut, NaN, and what is refused."""
+"""STA/LTA: known numbers, obspy, the twins, any cut, any neighbours, NaN, and what is refused."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from obspy.signal import trigger
 
-from lifeline_core.dsp.onset import Cusum, StaLta, aic_onset, cusum, sta_lta
+from lifeline_core.dsp.onset import StaLta, sta_lta
 from lifeline_core.errors import StateError
 from tests.twins import onset as twin
+from tests.twins.onset import ugly
 
 KNOWN = np.array([1, -1, 1, -1, 1, -1, 1, -1, 4, -4, 4, -4, 1, -1, 1, -1], float)
 RECURSIVE = [0, 0, 0, 0, 0, 0, 1.480036, 1.376283, 2.600236, 2.272564, 1.973197, 1.744982, 1.091217, 0.716777, 0.509144,
@@ -21,13 +22,6 @@ CLASSIC = [0, 0, 0, 0, 0, 1, 1, 1, 2.428571, 2.666667, 1.882353, 1.454545, 0.772
 
 FLOAT32 = 3e-7  # of the ratio: its own rounding, twice
 DOUBLE = 1e-12  # rounding of sums of some thousand terms in another order
-
-
-def ugly(rng: np.random.Generator, n: int, dtype=np.float32) -> np.ndarray:
-    x = rng.normal(0, 1, n) * np.where(rng.random(n) < 0.3, 30, 1)
-    x[rng.random(n) < 0.02] = np.nan
-    x[rng.random(n) < 0.01] = -np.inf
-    return x.astype(dtype)
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("recursive", RECURSIVE), ("classic", CLASSIC)])
@@ -134,100 +128,77 @@ def test_sta_lta_refusals() -> None:
     with pytest.raises(StateError, match="another kind, version or size"):
         state.load(state.save()[:-1])
     damaged = bytearray(state.save())
-    damaged[12 + 32 + 16] = 200  # position 200 in a window of 2
+    damaged[12 + 32] = 200  # position 200 in a window of 2
     with pytest.raises(StateError, match="damaged"):
         state.load(bytes(damaged))
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 400), st.sampled_from([np.float32, np.float64]))
-def test_cusum_equals_the_twin_over_any_cut(seed, n, dtype) -> None:
-    rng = np.random.default_rng(seed)
-    x = ugly(rng, n, dtype)
-    up, down, _ = cusum(x, 0.5, 40.0)
-    # the same operations in the same order but for one association: v - drift is taken first
-    for ours, theirs in zip((up, down), twin.cusum(x, 0.5, 40.0), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=FLOAT32 if dtype == np.float32 else DOUBLE, atol=1e-5)
-    cut = int(rng.integers(0, n + 1))
-    state, parts = Cusum(1, 0.5, 40.0), []
-    for part in (x[:cut], x[cut:]):
-        if part.size:
-            *sums, after = cusum(part, 0.5, 40.0, state=state)
-            parts.append(np.stack(sums))
-            state.load(after.save())
-    assert np.concatenate(parts, axis=1).tobytes() == np.stack([up, down]).tobytes()
-
-
-def test_cusum_begins_again_after_a_crossing() -> None:
-    up, down, _ = cusum(np.full(9, 1.5), 0.5, 2.5)
-    assert up.tolist() == [1, 2, 3, 1, 2, 3, 1, 2, 3]
-    assert not down.any()
-    assert cusum(np.full(9, 1.5), 0.5, np.inf)[0][-1] == 9.0
-
-
-@pytest.mark.parametrize(("h", "shift", "arl"), [(4.0, 0.5, 26.68), (4.0, 1.0, 8.38), (4.0, 2.0, 3.34), (5.0, 1.0, 10.38)])
-def test_cusum_run_lengths(h: float, shift: float, arl: float) -> None:
-    """Average run lengths of a Markov chain with 300 states; the chain begins at 0 again after each crossing."""
-    x = np.random.default_rng(7).normal(shift, 1, 400_000)
-    runs = 400_000 / np.count_nonzero(cusum(x, 0.5, h)[0] > h)
-    # a run length scatters by at most about itself, so its mean over > 14,000 runs by < 0.9 %: three of these
-    assert runs == pytest.approx(arl, rel=0.027)
-
-
-def test_cusum_refusals() -> None:
-    with pytest.raises(ValueError, match=r"threshold above 0, are 0\.5 and 0"):
-        cusum([1.0], 0.5, 0.0)
-    with pytest.raises(ValueError, match="the input is empty"):
-        cusum([], 0.5, 1.0)
-    with pytest.raises(ValueError, match=r"asked are 1, 0\.25 and 1\.0"):
-        cusum([1.0], 0.25, 1.0, state=cusum([1.0], 0.5, 1.0)[2])
-    with pytest.raises(StateError, match="other parameters"):
-        Cusum(1, 0.5, 1.0).load(Cusum(1, 0.5, 2.0).save())
-
-
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["recursive", "classic"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_aic_index_is_that_of_obspy(seed: int, dtype) -> None:
-    rng = np.random.default_rng(seed)
-    for noise, signal, ratio in ((200, 100, 10), (30, 400, 3), (900, 60, 50), (5000, 300, 1.5), (8, 9, 4)):
-        x = np.concatenate([rng.normal(0, 0.1, noise), rng.normal(0, 0.1 * ratio, signal)]).astype(dtype)
-        index, quality = aic_onset(x + dtype(9.81))
-        assert index == np.argmin(trigger.aic_simple(x + dtype(9.81))) == np.argmin(twin.aic(x + dtype(9.81)))
-        assert 0 < quality < 1
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 9])
+def test_a_row_is_the_same_alone_and_among_others(kind, dtype, rows: int) -> None:
+    """Every grouping of rows into lanes, every number of threads, and the output on top of the input."""
+    rng = np.random.default_rng(rows)
+    x = np.stack([ugly(rng, 1003, dtype) if row % 3 == 2 else rng.normal(0, 1, 1003).astype(dtype) for row in range(rows)])
+    whole, state = sta_lta(x, 7, 90, kind=kind)
+    assert np.concatenate([sta_lta(x[r : r + 1], 7, 90, kind=kind)[0] for r in range(rows)]).tobytes() == whole.tobytes()
+    for threads in (2, 3):
+        ratio, after = sta_lta(x, 7, 90, kind=kind, threads=threads)
+        assert ratio.tobytes() == whole.tobytes()
+        assert after.save() == state.save()
+    y = x.copy()
+    sta_lta(y, 7, 90, kind=kind, out=y)
+    assert y.tobytes() == whole.tobytes()
 
 
-def test_aic_known_onset_and_quality() -> None:
-    for seed in (1, 2):
-        rng = np.random.default_rng(seed)
-        index, quality = aic_onset(np.concatenate([rng.normal(0, 0.1, 200), rng.normal(0, 1, 100)]))
-        assert abs(index - 200) <= 1
-        assert quality == pytest.approx(0.86, abs=0.04)  # the variances scatter by 1/sqrt(100)
+@pytest.mark.parametrize("kind", ["recursive", "classic"])
+def test_sta_lta_of_other_dtypes_strides_and_shapes(kind: str) -> None:
+    x = np.random.default_rng(6).integers(-30000, 30000, (500, 2, 3)).astype(np.int16)
+    ratio, _ = sta_lta(x.T, 4, 30, kind=kind)
+    assert (ratio.dtype, ratio.shape) == (np.float64, (3, 2, 500))
+    assert ratio[2, 1].tobytes() == sta_lta(x[:, 1, 2].astype(float), 4, 30, kind=kind)[0].tobytes()
+    assert sta_lta([7.0], 1, 2, kind=kind)[0].tolist() == [0.0]
+    stream = StaLta(6, 4, 30, kind=kind)
+    assert stream.push(np.empty((6, 0), np.float32)).shape == (6, 0)
+    with pytest.raises(ValueError, match="a block must be float32 or float64, is int16"):
+        stream.push(np.zeros((6, 5), np.int16))
+    with pytest.raises(ValueError, match="contiguous"):
+        stream.push(np.zeros((5, 6)).T)
+    for threads in (1, 2):
+        with pytest.raises(ValueError, match="x must have 6 rows and out its shape"):
+            stream.push(np.zeros((5, 6)), threads=threads)
+    with pytest.raises(ValueError, match="threads must be a whole number"):
+        sta_lta([1.0, 2.0], 1, 2, kind=kind, threads=0)
 
 
-@pytest.mark.parametrize("n", [100, 1000])
-def test_aic_quality_of_noise_is_near_nothing(n: int) -> None:
-    quality = aic_onset(np.random.default_rng(1).normal(0, 1, (200, n)))[1]
-    # twice the log-likelihood gained by the best of n cuts seldom exceeds 25
-    assert np.max(quality) < 25 / n
-    assert np.median(quality) < 10 / n
+@pytest.mark.parametrize("kind", ["recursive", "classic"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_denormal_numbers_count_as_nothing(kind: str, dtype) -> None:
+    tiny = np.finfo(dtype).tiny
+    x = np.full((2, 400), tiny / 4, dtype)
+    assert not sta_lta(x, 3, 9, kind=kind)[0].any()
+    x[:, 200:] = 1  # and what was before is forgotten
+    ratio, _ = sta_lta(x, 3, 9, kind=kind)
+    assert np.all(np.abs(ratio[:, -1] - 1) < 1e-6)
+    loud = sta_lta(np.full(50, np.finfo(dtype).max / 2, dtype), 3, 9, kind=kind)[0]
+    assert np.isnan(loud).all() if dtype == np.float64 and kind == "recursive" else True
 
 
-def test_aic_of_digital_silence_before_an_onset() -> None:
-    x = np.zeros(500, np.float32)
-    x[321:] = np.sin(np.arange(179))
-    x[321] = 0.5
-    assert aic_onset(x)[0] == 320
+def test_known_step_of_many_rows_against_obspy_in_blocks() -> None:
+    """One restart at a block's edge would show: blocks of all lengths from 1 on, 6 rows."""
+    rng = np.random.default_rng(8)
+    x = rng.normal(0, 1, (6, 2000))
+    x[:, 1200:] *= 5
+    for kind, reference in (("recursive", trigger.recursive_sta_lta), ("classic", trigger.classic_sta_lta)):
+        stream, edges = StaLta(6, 30, 300, kind=kind), np.minimum(np.cumsum(np.arange(64)), 2000)
+        answer = np.concatenate([stream.push(np.ascontiguousarray(x[:, a:b])) for a, b in pairwise(edges)], axis=1)
+        for row in range(6):
+            np.testing.assert_allclose(answer[row], reference(x[row], 30, 300)[: answer.shape[1]], rtol=1e-9, atol=1e-12)
 
 
-def test_aic_edges() -> None:
-    assert aic_onset([3.0, 3.0, 3.0, 3.0]) == (0, 0.0)
-    index, quality = aic_onset(np.array([[1, 2, np.nan, 3, 4], [1, -1, 1, -1, 50]], np.float32))
-    assert index[0] == -1
-    assert np.isnan(quality[0])
-    assert index[1] == 3
-    assert quality[1] > 0
-    assert aic_onset([1e300, -1e300, 1e300, 0.0])[0] == -1  # squares overflow
-    with pytest.raises(ValueError, match="at least 3 samples are needed, are 2"):
-        aic_onset([1.0, 2.0])
-    with pytest.raises(ValueError, match="the input is empty"):
-        aic_onset([])
+def test_damaged_recursive_state() -> None:
+    state = StaLta(1, 2, 6)
+    damaged = bytearray(state.save())
+    damaged[12 + 32 + 44] = 3  # three finite samples of a block of which none was seen
+    with pytest.raises(StateError, match="damaged"):
+        state.load(bytes(damaged))

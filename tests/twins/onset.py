@@ -5,6 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 
+def ugly(rng, n, dtype=np.float32):
+    """Noise with bursts, NaN and Inf."""
+    x = rng.normal(0, 1, n) * np.where(rng.random(n) < 0.3, 30, 1)
+    x[rng.random(n) < 0.02] = np.nan
+    x[rng.random(n) < 0.01] = -np.inf
+    return x.astype(dtype)
+
+
 def recursive_sta_lta(x, n_sta, n_lta):
     """A sample that is not finite answers NaN and is passed over."""
     out, sta, lta, count = [], 0.0, 0.0, 0
