@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := setup.py pyproject.toml $(wildcard kernels/*)
+BENCH := $(BIN)/python -m pytest bench --benchmark-only --benchmark-quiet -q
 
-.PHONY: demo test bench lint build clean
+.PHONY: demo test bench bench-baseline bench-save bench-gate budgets roofs sanitize fuzz lint build clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lifeline-core needs Python 3.11 or newer")'
@@ -32,8 +33,37 @@ lint: $(READY)
 test: lint
 	$(BIN)/python -m pytest
 
+# One table, ours beside the peer, turn about; build/bench.json.
 bench: $(READY)
-	$(BIN)/python -m pytest bench --benchmark-only -q --benchmark-columns=min,median,max,rounds --benchmark-sort=name
+	$(BENCH) --bench-json build/bench.json
+
+# The same with SSE4.2 only, against the lower promise; build/bench-baseline.json.
+bench-baseline: $(READY)
+	LIFELINE_ISA=baseline $(BENCH) --bench-json build/bench-baseline.json --ignore bench/bench_path.py
+
+# Memory bandwidth and FLOP/s of this machine; build/machine.json.
+roofs: $(READY)
+	$(BIN)/python -m bench.machine
+
+# What was measured last goes into docs/performance.json and the tables of docs/performance.md and README.md.
+bench-save: $(READY)
+	$(BIN)/python -m bench.table --save
+
+# Has a kernel got slower? Instructions against bench/budgets.toml, turns against the peers with a wide margin.
+bench-gate: $(READY)
+	$(BIN)/python -m bench.gate
+
+budgets: $(READY)
+	$(BIN)/python -m bench.gate --write
+
+# The kernels' tests and a fuzz under ASan + UBSan. SHORT=1: what CI runs.
+sanitize: $(READY)
+	$(BIN)/python -m tests.fuzz.sanitize $(if $(SHORT),--short)
+
+# Every entry that takes lengths from outside, for so long each.
+SECONDS ?= 60
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz.sanitize --fuzz-only --seconds $(SECONDS)
 
 clean:
 	rm -rf build dist $(VENV) src/*.egg-info

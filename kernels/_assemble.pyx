@@ -1,5 +1,5 @@
 # serves: lifeline_core
-# with: wire.c ring.c assemble_state.c
+# with: wire.c counts.c ring.c assemble_state.c
 """Binds kernels/assemble.c: frames in, blocks and breaks of joins out."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -139,6 +139,12 @@ cdef class Assembler:
         cdef int64_t n = offsets.shape[0], at = start, i
         cdef int status
         cdef ll_outcome out
+        if lengths.shape[0] != n or not 0 <= start <= n:
+            raise ValueError(f"assemble: one length for each offset and a start among them, are {n}, {lengths.shape[0]} and {start}")
+        for i in range(start, n):
+            if offsets[i] < 0 or lengths[i] < 0 or offsets[i] > buf.shape[0] or lengths[i] > buf.shape[0] - offsets[i]:
+                raise ValueError(f"assemble: record {i} must lie within the {buf.shape[0]} bytes, "
+                                 f"has offset {offsets[i]} and length {lengths[i]}")
         if n == 0 or buf.shape[0] == 0:
             return LL_FED, n
         cdef int64_t[::1] refused_record = np.empty(n - start + 1, np.int64), greeting = np.empty(n - start + 1, np.int64)
@@ -305,4 +311,4 @@ cdef class Assembler:
         return bytes(out)
 
     def load(self, const uint8_t[::1] state):
-        raise_status(K.load(self.a, &state[0], state.shape[0]), "assemble")
+        raise_status(K.load(self.a, &state[0] if state.shape[0] else NULL, state.shape[0]), "assemble")

@@ -1,5 +1,5 @@
 # serves: lifeline_core.store
-# with: wire.c
+# with: wire.c counts.c
 """Memory and atomics of the frame journal: maps of segments, the one writer, and records as arrays."""
 
 from libc.errno cimport errno

@@ -128,7 +128,7 @@ cdef class Loop:
         if offsets.shape[0] != n or lengths.shape[0] != n or status.shape[0] != n:
             raise ValueError("receive: one offset, length and status a reply")
         for k in range(n):
-            if offsets[k] < 0 or lengths[k] < 0 or offsets[k] + lengths[k] > bodies.shape[0]:
+            if offsets[k] < 0 or lengths[k] < 0 or lengths[k] > bodies.shape[0] or offsets[k] > bodies.shape[0] - lengths[k]:
                 raise ValueError(f"receive: reply {k} lies outside the bodies")
         if n == 0:
             return 0

@@ -23,6 +23,7 @@ cdef extern from "spectrum.h":
         void (*restart)(ll_spectrum_sums *) nogil
         int (*power)(ll_spectrum_sums *, double *, int64_t *) nogil
         int (*matrix)(ll_spectrum_sums *, double *, int64_t *) nogil
+        int (*average)(ll_spectrum_sums *, const double *, float *) nogil
         int (*merge)(ll_spectrum_sums *, ll_spectrum_sums *) nogil
         int (*weights)(ll_spectrum_sums *, double *) nogil
         int (*each)(ll_spectrum_sums *, const float *, Py_ssize_t, size_t, const double *, float *) nogil
@@ -125,6 +126,18 @@ cdef class Lanes:
             status = K.matrix(self.s, <double *> &o[0, 0, 0], &u[0, 0])
         raise_status(status, "spectrum")
         return out, used
+
+    def average(self, const double[::1] scale):
+        """`matrix` times scale float64[n_f] over `weights`, complex64[n_f, n_ch, n_ch]; NaN where the weight is 0."""
+        out = np.empty((self.n_f, self.n_ch, self.n_ch), np.complex64)
+        if scale.shape[0] != self.n_f:
+            raise_status(-2, f"spectrum of {self.n_f} frequencies")
+        cdef float complex[:, :, ::1] o = out
+        cdef int status
+        with nogil:
+            status = K.average(self.s, &scale[0], <float *> &o[0, 0, 0])
+        raise_status(status, "spectrum")
+        return out
 
     def each(self, const float[:, :] x, const double[::1] scale):
         """scale * |X|^2 of every whole segment of x, float32[n_ch, n_segments, n_f]."""

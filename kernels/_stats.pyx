@@ -17,7 +17,7 @@ cdef extern from "stats.h":
         int64_t seen
     ctypedef struct ll_stats_row:
         int64_t finite, bad, clipped, longest
-        double mean, rms, deviation, low, high, sum, square
+        double mean, rms, deviation, low, high, sum, square, crest, skewness, kurtosis
     ctypedef struct ll_stats_guard:
         int64_t run
         int32_t flat, clip
@@ -32,6 +32,7 @@ cdef extern from "stats.h":
         void (*open)(ll_stats_cell *, size_t) nogil
         void (*add)(ll_stats_cell *, size_t, const float *, Py_ssize_t, size_t, const float *, const float *) nogil
         void (*read)(const ll_stats_cell *, size_t, ll_stats_row *) nogil
+        void (*describe)(const void *, int, size_t, ll_stats_row *) nogil
         size_t (*flat)(ll_stats_guard *, const ll_stats_rule *, const float *, size_t, size_t, const ll_stats_clock *,
                        ll_stats_event *, int *) nogil
         size_t (*clip)(ll_stats_guard *, const ll_stats_rule *, const float *, size_t, size_t, const ll_stats_clock *, int,
@@ -41,9 +42,13 @@ cdef extern from "stats.h":
 cdef const ll_stats_api *K = ll_stats()
 
 HEAD = struct.Struct("<4sII")
-VERSION = 1
+# By tag: what a state of this build looks like.
+VERSIONS = {b"LLSC": 2, b"LLSG": 1}
+# Below so many samples the GIL is kept: giving it back costs more than the work.
+cdef Py_ssize_t FEW = 4096
 ROW = np.dtype([("count", "i8"), ("bad", "i8"), ("clipped", "i8"), ("flat_run", "i8"), ("mean", "f8"), ("rms", "f8"),
-                ("std", "f8"), ("min", "f8"), ("max", "f8"), ("sum", "f8"), ("sum_sq", "f8")])
+                ("std", "f8"), ("min", "f8"), ("max", "f8"), ("sum", "f8"), ("sum_sq", "f8"), ("crest", "f8"),
+                ("skewness", "f8"), ("kurtosis", "f8")])
 CELL = sizeof(ll_stats_cell)
 GUARD = sizeof(ll_stats_guard)
 
@@ -63,12 +68,12 @@ cdef _rows(const float[:, :] x, Py_ssize_t n_ch):
 
 
 def _packed(tag, memory):
-    return HEAD.pack(tag, VERSION, memory.nbytes) + memory.tobytes()
+    return HEAD.pack(tag, VERSIONS[tag], memory.nbytes) + memory.tobytes()
 
 
 def _unpacked(tag, state, memory):
     state = bytes(state)
-    if state[:HEAD.size] != HEAD.pack(tag, VERSION, memory.nbytes) or len(state) != HEAD.size + memory.nbytes:
+    if state[:HEAD.size] != HEAD.pack(tag, VERSIONS[tag], memory.nbytes) or len(state) != HEAD.size + memory.nbytes:
         raise StateError(f"stats: saved state is of another version, size or build ({len(state)} bytes)")
     memory[:] = np.frombuffer(state, np.uint8, offset=HEAD.size)
 
@@ -104,9 +109,11 @@ cdef class Cells:
         cdef size_t n = x.shape[1]
         cdef Py_ssize_t stride = x.strides[0] // sizeof(float)
         _rows(x, self.n_ch)
-        if n:
+        if n * self.n_ch >= <size_t> FEW:
             with nogil:
                 K.add(self.cells, self.n_ch, &x[0, 0], stride, n, &self.low[0], &self.high[0])
+        elif n:
+            K.add(self.cells, self.n_ch, &x[0, 0], stride, n, &self.low[0], &self.high[0])
 
     def read(self):
         """One record of ROW for each row."""
@@ -120,6 +127,27 @@ cdef class Cells:
 
     def load(self, state):
         _unpacked(b"LLSC", state, self.memory)
+
+
+ctypedef fused sample:
+    float
+    double
+
+
+def describe(const sample[:, ::1] x, rows, Py_ssize_t begin, Py_ssize_t end):
+    """Fill records begin .. end of ``rows``, ROW[n_ch], from the rows of x of the same numbers."""
+    cdef unsigned char[::1] out = rows.view(np.uint8)
+    cdef ll_stats_row *to = <ll_stats_row *> &out[0]
+    cdef Py_ssize_t c, n = x.shape[1]
+    if begin < 0 or begin > end or end > x.shape[0] or rows.shape[0] != x.shape[0] or n == 0:
+        raise_status(-2, f"describe of {x.shape[0]} x {n}")
+    if (end - begin) * n < FEW:
+        for c in range(begin, end):
+            K.describe(&x[c, 0], sample is double, n, to + c)
+    else:
+        with nogil:
+            for c in range(begin, end):
+                K.describe(&x[c, 0], sample is double, n, to + c)
 
 
 cdef _told(const ll_stats_event *e):

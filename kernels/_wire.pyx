@@ -1,4 +1,5 @@
 # serves: lifeline_core
+# with: counts.c
 """LLF1 frames in compiled code: CRC-32C, the checked header, samples as arrays, and packing."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t

@@ -67,6 +67,8 @@ static int32_t find_channel(const ll_assembler *a, uint32_t device, uint16_t num
     return wire_number(c->device, c->number) == want ? a->by_number[lo] : -1;
 }
 
+int32_t ll_assemble_channel(const ll_assembler *a, uint32_t device, uint16_t number) { return find_channel(a, device, number, NULL); }
+
 static void stream_free(ll_stream *s) {
     for (uint32_t k = 0; k < s->n_held; k++) free(s->held[k].bytes);
     free(s->rows);
@@ -121,8 +123,9 @@ static void mark_dirty(ll_assembler *a, const ll_ring *r) {
     for (uint32_t k = 0; k < r->n_readers; k++) a->joins[r->readers[k].join].dirty = 1;
 }
 
-static int64_t time_at(int64_t anchor_ns, uint64_t anchor_index, uint64_t index, uint32_t num, uint32_t den) {
-    return anchor_ns + (int64_t)((__int128)((int64_t)(index - anchor_index)) * den * 1000000000 / num);
+/* Wide, because a device may say any index. */
+static __int128 time_at(int64_t anchor_ns, uint64_t anchor_index, uint64_t index, uint32_t num, uint32_t den) {
+    return anchor_ns + (__int128)((int64_t)(index - anchor_index)) * den * 1000000000 / num;
 }
 
 /* How far a time stamp may be off before the time base follows it: half a sample, or 3 sigma of a clock that tells its own; an
@@ -155,7 +158,7 @@ static uint64_t timed_skip(const ll_ring *r, const ll_frame *f, uint32_t row) {
 static int seam_for(ll_assembler *a, ll_lane *l, const ll_frame *f, uint64_t skip, int lane, int epoch, ll_seam *s) {
     uint64_t index = f->sample_index + skip;
     int regular = f->encoding != 6;
-    int64_t t = regular ? time_at(f->t0_ns, f->sample_index, index, f->rate_num, f->rate_den) : f->t0_ns;
+    int64_t t = regular ? (int64_t)time_at(f->t0_ns, f->sample_index, index, f->rate_num, f->rate_den) : f->t0_ns;
     *s = (ll_seam){.lost = -1, .rate_num = f->rate_num, .rate_den = f->rate_den, .clock_sd_us = f->clock_sd_us, .flags = f->flags & 15};
     int same = l->begun && l->flags == s->flags && l->clock_sd_us == f->clock_sd_us;
     if (!l->begun) s->reason = epoch ? LL_EPOCH : LL_START;
@@ -165,11 +168,12 @@ static int seam_for(ll_assembler *a, ll_lane *l, const ll_frame *f, uint64_t ski
         if (!lane) a->count.gaps++, a->count.lost_samples += s->lost > 0 ? (uint64_t)s->lost : 0;
     }
     if (regular && l->begun) {
-        int64_t off = t - time_at(l->anchor_ns, l->anchor_index, index, l->rate_num, l->rate_den);
-        if (llabs(off) > 1000000000) {
+        __int128 off = t - time_at(l->anchor_ns, l->anchor_index, index, l->rate_num, l->rate_den);
+        if (off < 0) off = -off;
+        if (off > 1000000000) {
             if (!s->reason) a->count.clock_steps++, s->reason = LL_CLOCK_STEP;
             l->begun = 0;
-        } else if (llabs(off) > tolerance_ns(f)) a->count.clock_drifts++, l->begun = 0;
+        } else if (off > tolerance_ns(f)) a->count.clock_drifts++, l->begun = 0;
         if (f->rate_num != l->rate_num || f->rate_den != l->rate_den) l->begun = 0;
     }
     same = same && l->begun && !s->reason;
@@ -462,6 +466,12 @@ static int wrong_for(const ll_assembler *a, const ll_stream *s, const ll_frame *
     return f->n_samples > LL_MAX_SAMPLES ? LL_REFUSED_TOO_LARGE : 0;
 }
 
+int ll_assemble_fits(const ll_assembler *a, const ll_stream *s, uint64_t seq, const uint8_t *bytes, size_t len) {
+    ll_frame f;
+    return !ll_wire()->parse(bytes, len, &f) && !f.type && f.seq == seq && f.device == s->device && f.epoch == s->epoch &&
+           f.channel == s->channel && f.n_channels == s->n_channels && !wrong_for(a, s, &f);
+}
+
 static void refuse(ll_assembler *a, ll_outcome *out, int64_t record, int reason) {
     a->count.refused[reason]++;
     out->refused_record[out->n_refused] = record;
@@ -550,9 +560,9 @@ static int put(ll_assembler *a, int32_t channel, int64_t t0_ns, uint32_t num, ui
     const ll_seam *s = ll_ring_last(r);
     ll_seam seam = {.pos = r->head, .anchor_pos = r->head, .anchor_ns = t0_ns, .lost = -1, .rate_num = num, .rate_den = den,
                     .flags = 1, .reason = s ? LL_GAP : LL_START};
-    double period = 1e9 * den / num, off = s ? (double)(t0_ns - ll_ring_time(r, s, r->head)) : 0.0;
+    double period = 1e9 * den / num, off = s ? (double)((__int128)t0_ns - ll_ring_time(r, s, r->head)) : 0.0;
     if (!s || fabs(off) > 0.5 * period || s->rate_num != num || s->rate_den != den) {
-        if (s && off > 0) seam.lost = (int64_t)(off / period + 0.5);
+        if (s && off > 0) seam.lost = (int64_t)fmin(off / period + 0.5, 9e18);
         if (s && off < -0.5 * period) seam.reason = LL_CLOCK_STEP, a->count.clock_steps++;
         else if (s) a->count.gaps++, a->count.lost_samples += (uint64_t)(seam.lost > 0 ? seam.lost : 0);
         status = ll_ring_seam(r, &seam);

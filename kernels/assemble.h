@@ -132,11 +132,17 @@ LL_API(assemble)
 #define ll_assemble_load LL_FN(ll_assemble_load)
 #define ll_assemble_reserve LL_FN(ll_assemble_reserve)
 #define ll_assemble_adopt LL_FN(ll_assemble_adopt)
+#define ll_assemble_channel LL_FN(ll_assemble_channel)
+#define ll_assemble_fits LL_FN(ll_assemble_fits)
 long ll_assemble_save(const ll_assembler *a, uint8_t *out, size_t cap);
 int ll_assemble_load(ll_assembler *a, const uint8_t *bytes, size_t len);
 /* Room for join number j. */
 int ll_assemble_reserve(ll_assembler *a, int32_t j);
 /* Takes a stream into the table. */
 int ll_assemble_adopt(ll_assembler *a, ll_stream *s);
+/* The channel of a number on the wire, or -1. */
+int32_t ll_assemble_channel(const ll_assembler *a, uint32_t device, uint16_t number);
+/* Are these bytes a frame that the stream could have held under that number? */
+int ll_assemble_fits(const ll_assembler *a, const ll_stream *s, uint64_t seq, const uint8_t *bytes, size_t len);
 
 #endif

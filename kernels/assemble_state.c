@@ -1,5 +1,8 @@
 /* The assembler as bytes and back: tag, version, then every stream, ring (unread samples only) and join, field by field. Pointers and
- * capacities are not state. Bytes of one build and configuration only: counts that do not fit are LL_STATE. */
+ * capacities are not state. Bytes of one build and configuration only: counts that do not fit are LL_STATE.
+ *
+ * Nothing that is read is believed where an address, a loop or a division hangs on it: `*_is_sound` say what must hold. After
+ * LL_STATE the assembler is good for nothing but destroy. */
 #include "assemble.h"
 
 enum { TAG = 0x41534d31 /* ASM1 */ };
@@ -48,7 +51,25 @@ static void save_stream(tape *t, const ll_stream *s) {
     }
 }
 
-static ll_stream *load_stream(tape *t) {
+/* Frames wait for at most LL_HOLD_FRAMES others (one more while readers have no room), and the rows are those of the configuration. */
+static int stream_is_sound(const ll_assembler *a, const ll_stream *s) {
+    uint32_t spent = 0, regular = 0;
+    if (!s->n_channels || (uint32_t)s->channel + s->n_channels > 65536) return 0;
+    for (uint32_t row = 0; row < s->n_channels; row++) {
+        if (s->rows[row] != ll_assemble_channel(a, s->device, (uint16_t)(s->channel + row))) return 0;
+        regular |= s->rows[row] >= 0 && a->channels[s->rows[row]].rate_hz != 0.0;
+    }
+    for (int lane = 0; lane < 2; lane++)
+        if (s->lane[lane].begun && regular && (!s->lane[lane].rate_num || !s->lane[lane].rate_den)) return 0;
+    for (uint32_t k = 0; k < s->n_held; k++) {
+        const ll_held *h = &s->held[k];
+        spent += !h->bytes;
+        if (h->bytes && !ll_assemble_fits(a, s, h->seq, h->bytes, h->len)) return 0;
+    }
+    return spent <= LL_SPENT && s->n_held - spent <= LL_HOLD_FRAMES + 1;
+}
+
+static ll_stream *load_stream(tape *t, const ll_assembler *a) {
     ll_stream *s = calloc(1, sizeof *s);
     if (!s) return NULL;
 #define X(f) GET(t, s->f);
@@ -57,7 +78,7 @@ static ll_stream *load_stream(tape *t) {
     uint32_t held = s->n_held;
     s->n_held = 0;
     s->rows = calloc((size_t)s->n_channels + 1, sizeof *s->rows);
-    if (!s->rows || held > LL_HOLD_FRAMES + LL_SPENT || s->n_holes > LL_HOLES) t->bad = 1;
+    if (!s->rows || held > LL_HOLD_FRAMES + 1 + LL_SPENT || s->n_holes > LL_HOLES) t->bad = 1;
     else get_bytes(t, s->rows, s->n_channels * sizeof *s->rows);
     for (; !t->bad && s->n_held < held; s->n_held++) {
         ll_held *h = &s->held[s->n_held];
@@ -70,6 +91,7 @@ static ll_stream *load_stream(tape *t) {
         if (h->bytes) get_bytes(t, h->bytes, h->len);
         else if (h->len) t->bad = 1;
     }
+    if (!t->bad && !stream_is_sound(a, s)) t->bad = 1;
     return s;
 }
 
@@ -83,6 +105,17 @@ static void save_ring(tape *t, const ll_ring *r) {
     /* what is behind the tail is gone, but a timed ring must know its last time to tell what is new */
     int64_t last = r->timed && r->head ? r->times[(r->head - 1) & (r->cap - 1)] : 0;
     PUT(t, last);
+}
+
+/* Seams lie in order, the first no later than the samples, the last no later than what was written. */
+static int ring_is_sound(const ll_ring *r, uint64_t head) {
+    if (head > INT64_MAX || r->first_seam > INT64_MAX || (head > r->tail && !r->n_seams)) return 0;
+    for (uint32_t k = 0; k < r->n_seams; k++) {
+        const ll_seam *s = &r->seams[k];
+        if (s->pos > head || (k ? s->pos < s[-1].pos : s->pos > r->tail)) return 0;
+        if (s->reason > LL_START || !s->rate_den || (!r->timed && !s->rate_num)) return 0;
+    }
+    return 1;
 }
 
 static void load_ring(tape *t, ll_ring *r) {
@@ -100,6 +133,7 @@ static void load_ring(tape *t, ll_ring *r) {
         GET(t, s);
         if (!t->bad && ll_ring_seam(r, &s)) t->bad = 1;
     }
+    if (!t->bad && !ring_is_sound(r, head)) t->bad = 1;
     r->n_readers = 1; /* its readers come with the joins; until then nothing may be forgotten */
     if (t->bad || ll_ring_room(r, head - r->tail + 1)) t->bad = 1; /* one more: the last time lies behind the tail */
     r->n_readers = 0;
@@ -123,7 +157,7 @@ static void load_join(tape *t, ll_assembler *a, int32_t number) {
 #define X(f) GET(t, j->f);
     JOIN_FIELDS(X)
 #undef X
-    if (t->bad || j->n < 0 || (size_t)j->n > (t->cap - t->at) / sizeof *j->cursors) {
+    if (t->bad || j->n < 0 || j->broken > LL_START || (size_t)j->n > (t->cap - t->at) / sizeof *j->cursors) {
         t->bad = 1, j->n = 0;
         return;
     }
@@ -140,6 +174,7 @@ static void load_join(tape *t, ll_assembler *a, int32_t number) {
             return;
         }
         ll_ring *r = &a->rings[cursors[k].ring];
+        if (cursors[k].pos < r->tail || cursors[k].pos > r->head || cursors[k].next > r->first_seam + r->n_seams) t->bad = 1;
         ll_reader *more = realloc(r->readers, (r->n_readers + 1) * sizeof *more);
         if (!more) {
             t->bad = 1;
@@ -148,6 +183,17 @@ static void load_join(tape *t, ll_assembler *a, int32_t number) {
         r->readers = more;
         r->readers[r->n_readers++] = (ll_reader){number, k};
     }
+}
+
+/* Lane 1 of a join reads the same channels as lane 0. */
+static int lanes_agree(const ll_assembler *a) {
+    for (int32_t j = 0; j < 2 * a->n_joins; j++) {
+        const ll_join *one = &a->joins[j], *live = &a->joins[j & ~1];
+        if (one->n != live->n) return 0;
+        for (int32_t k = 0; k < one->n; k++)
+            if (one->cursors[k].ring != (live->cursors[k].ring & ~1) + (j & 1)) return 0;
+    }
+    return 1;
 }
 
 long ll_assemble_save(const ll_assembler *a, uint8_t *out, size_t cap) {
@@ -183,8 +229,9 @@ int ll_assemble_load(ll_assembler *a, const uint8_t *bytes, size_t len) {
     GET(&t, a->born);
     GET(&t, a->count);
     if (t.bad || tag != TAG || size != sizeof(ll_stream) || channels != a->n_channels || joins < a->n_joins || a->n_streams) return LL_STATE;
+    if (joins - a->n_joins > a->n_channels) return LL_STATE; /* each split gives a channel a join of its own */
     for (int32_t k = 0; k < streams && !t.bad; k++) {
-        ll_stream *s = load_stream(&t);
+        ll_stream *s = load_stream(&t, a);
         if (!s) return LL_NOMEM;
         if (ll_assemble_adopt(a, s)) return LL_NOMEM;
     }
@@ -198,5 +245,5 @@ int ll_assemble_load(ll_assembler *a, const uint8_t *bytes, size_t len) {
     for (int32_t j = a->n_joins; j < joins && !t.bad; j++)
         if (ll_assemble_reserve(a, j)) return LL_NOMEM;
     for (int32_t j = 0; j < 2 * joins && !t.bad; j++) load_join(&t, a, j);
-    return t.bad || t.at != len ? LL_STATE : LL_OK;
+    return t.bad || t.at != len || !lanes_agree(a) ? LL_STATE : LL_OK;
 }

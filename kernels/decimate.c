@@ -131,7 +131,7 @@ static void prepare(fir *f, const double *taps, int wide) {
 /* hist and then x, as one row of the samples' own type. */
 LL_INLINE void join(void *line, const double *hist, size_t before, const void *x, size_t m, int wide) {
     for (size_t i = 0; i < before; i++) ll_put(line, i, hist[i], wide);
-    memcpy(ll_skip_out(line, before, wide), x, m * (wide ? 8 : 4));
+    if (m) memcpy(ll_skip_out(line, before, wide), x, m * (wide ? 8 : 4)); /* a flush gives no x */
 }
 
 LL_INLINE void remember(double *hist, size_t before, const void *x, size_t n, int wide) {

@@ -19,11 +19,22 @@ typedef struct {
     int64_t t, rem, step, step_rem, num;
 } ticker;
 
+/* Times may come from anywhere and lie at the ends of int64: sums and differences stop there. */
+static inline int64_t later(int64_t t, int64_t by) {
+    int64_t sum;
+    return __builtin_add_overflow(t, by, &sum) ? (by < 0 ? INT64_MIN : INT64_MAX) : sum;
+}
+
+static inline int64_t since_then(int64_t t, int64_t then) {
+    int64_t gone;
+    return __builtin_sub_overflow(t, then, &gone) ? (then < 0 ? INT64_MAX : INT64_MIN) : gone;
+}
+
 static int64_t time_at(const ll_level_clock *c, size_t i, int64_t *rem) {
     __int128 all = ((__int128)c->index + (int64_t)i) * c->den * NS, q = all / c->num, r = all % c->num;
     if (r < 0) q--, r += c->num;
     if (rem) *rem = (int64_t)r;
-    return c->anchor_ns + (int64_t)q;
+    return (int64_t)(c->anchor_ns + q);
 }
 
 static ticker ticker_at(const ll_level_clock *c, size_t i) {
@@ -37,9 +48,9 @@ static ticker ticker_at(const ll_level_clock *c, size_t i) {
 
 static inline int64_t next_time(ticker *k, size_t i) {
     if (k->t_ns) return k->t_ns[i];
-    int64_t now = k->t;
-    k->t += k->step, k->rem += k->step_rem;
-    if (k->rem >= k->num) k->rem -= k->num, k->t++;
+    int64_t now = k->t; /* the sample after the last one may lie beyond int64: unsigned */
+    k->t = (int64_t)((uint64_t)k->t + (uint64_t)k->step), k->rem += k->step_rem;
+    if (k->rem >= k->num) k->rem -= k->num, k->t = (int64_t)((uint64_t)k->t + 1);
     return now;
 }
 
@@ -62,7 +73,7 @@ static void forget(ll_level_state *s) {
 }
 
 static int is_hole(int64_t last, int64_t t, int64_t hold) {
-    return last != LL_LEVEL_NEVER && (t <= last || (hold > 0 && t - last > hold));
+    return last != LL_LEVEL_NEVER && (t <= last || (hold > 0 && since_then(t, last) > hold));
 }
 
 /* When the next decision falls due if the samples go on as they are; INT64_MAX: nothing is pending. */
@@ -70,8 +81,8 @@ static int64_t due(const ll_level_state *s, const ll_level_rule *r) {
     int64_t first = INT64_MAX;
     for (int i = 0; i < 2; i++)
         for (int k = s->side == i ? s->rank + 1 : 0; k < r->n[i]; k++)
-            if (s->since[i][k] != LL_LEVEL_NEVER && s->since[i][k] + r->on_ns < first) first = s->since[i][k] + r->on_ns;
-    if (s->clear_since != LL_LEVEL_NEVER && s->clear_since + r->off_ns < first) first = s->clear_since + r->off_ns;
+            if (s->since[i][k] != LL_LEVEL_NEVER && later(s->since[i][k], r->on_ns) < first) first = later(s->since[i][k], r->on_ns);
+    if (s->clear_since != LL_LEVEL_NEVER && later(s->clear_since, r->off_ns) < first) first = later(s->clear_since, r->off_ns);
     return first;
 }
 
@@ -90,7 +101,7 @@ static int follow(ll_level_state *s, const ll_level_rule *r, int i, int64_t t, f
     for (int k = 0; k < r->n[i]; k++) {
         if (!beyond(r, v, r->bound[i][k])) s->since[i][k] = LL_LEVEL_NEVER;
         else if (s->since[i][k] == LL_LEVEL_NEVER) s->since[i][k] = t;
-        if (s->since[i][k] != LL_LEVEL_NEVER && t - s->since[i][k] >= r->on_ns) rank = k;
+        if (s->since[i][k] != LL_LEVEL_NEVER && since_then(t, s->since[i][k]) >= r->on_ns) rank = k;
     }
     return rank;
 }
@@ -115,7 +126,7 @@ static int step(ll_level_state *s, const ll_level_rule *r, int64_t t, float x, l
     if (s->side >= 0) {
         if (!over(r, s->side, s->side ? -x : x)) s->clear_since = LL_LEVEL_NEVER;
         else if (s->clear_since == LL_LEVEL_NEVER) s->clear_since = t;
-        if (s->clear_since != LL_LEVEL_NEVER && t - s->clear_since >= r->off_ns) {
+        if (s->clear_since != LL_LEVEL_NEVER && since_then(t, s->clear_since) >= r->off_ns) {
             say(&out[n++], s, LL_LEVEL_END, t, x);
             s->side = s->rank = -1, s->clear_since = LL_LEVEL_NEVER;
         }
@@ -205,11 +216,12 @@ static void slope_start(ll_slope_state *s) {
 static inline int next_slot(int i) { return i + 1 == LL_SLOPE_ROOM ? 0 : i + 1; }
 
 static void keep(ll_slope_state *s, int64_t span, int64_t t, float x) {
+    if (s->count == LL_SLOPE_ROOM) s->head = next_slot(s->head), s->count--; /* only a damaged state is so full */
     int at = s->head + s->count;
     if (at >= LL_SLOPE_ROOM) at -= LL_SLOPE_ROOM;
     s->t[at] = t, s->x[at] = x, s->count++;
     int64_t past = t % span;
-    s->next_ns = t - (past < 0 ? past + span : past) + span;
+    s->next_ns = later(t, span - (past < 0 ? past + span : past));
 }
 
 static int slope(ll_slope_state *s, int64_t window, int64_t hold, double per_ns, const float *x, const ll_level_clock *c,
@@ -223,9 +235,10 @@ static int slope(ll_slope_state *s, int64_t window, int64_t hold, double per_ns,
         if (!isfinite(x[i])) continue;
         if (is_hole(s->last_ns, t, hold)) slope_start(s);
         s->last_ns = t;
-        while (s->count > 1 && s->t[next_slot(s->head)] <= t - window) s->head = next_slot(s->head), s->count--;
-        if (s->count && s->t[s->head] <= t - window)
-            out[i] = (float)(((double)x[i] - s->x[s->head]) / (double)(t - s->t[s->head]) * per_ns);
+        int64_t old = later(t, -window);
+        while (s->count > 1 && s->t[next_slot(s->head)] <= old) s->head = next_slot(s->head), s->count--;
+        if (s->count && s->t[s->head] <= old)
+            out[i] = (float)(((double)x[i] - s->x[s->head]) / (double)since_then(t, s->t[s->head]) * per_ns);
         if (t >= s->next_ns) keep(s, span, t, x[i]);
     }
     return LL_OK;

@@ -53,7 +53,7 @@ const ll_seam *ll_ring_last(const ll_ring *r) { return r->n_seams ? &r->seams[r-
 
 int64_t ll_ring_time(const ll_ring *r, const ll_seam *s, uint64_t pos) {
     if (r->timed) return r->times[pos & (r->cap - 1)];
-    return s->anchor_ns + (int64_t)((__int128)(pos - s->anchor_pos) * s->rate_den * 1000000000 / s->rate_num);
+    return (int64_t)(s->anchor_ns + (__int128)(pos - s->anchor_pos) * s->rate_den * 1000000000 / s->rate_num);
 }
 
 void ll_ring_trim(ll_ring *r, const ll_join *joins) {
@@ -72,11 +72,15 @@ void ll_ring_trim(ll_ring *r, const ll_join *joins) {
 }
 
 static const ll_seam *seam_at(const ll_ring *r, uint64_t number) {
-    return number < r->first_seam + r->n_seams ? &r->seams[number - r->first_seam] : NULL;
+    return number >= r->first_seam && number < r->first_seam + r->n_seams ? &r->seams[number - r->first_seam] : NULL;
 }
 
-/* The seam that holds where the cursor stands; NULL before the first. */
-static const ll_seam *holds(const ll_ring *r, const ll_cursor *c) { return c->next ? seam_at(r, c->next - 1) : NULL; }
+/* The seam that holds where the cursor stands. There is one wherever there are samples, unless a saved state was damaged. */
+static const ll_seam *holds(const ll_ring *r, const ll_cursor *c) {
+    static const ll_seam none = {.rate_num = 1, .rate_den = 1};
+    const ll_seam *s = c->next ? seam_at(r, c->next - 1) : NULL;
+    return s ? s : &none;
+}
 
 /* First position the cursor may not read in one piece. */
 static uint64_t limit(const ll_ring *r, const ll_cursor *c) {
@@ -116,7 +120,10 @@ void ll_ring_free(ll_ring *r) {
     memset(r, 0, sizeof *r);
 }
 
-static int64_t half_sample_ns(const ll_seam *s) { return (int64_t)(500000000.0 * s->rate_den / s->rate_num) + 1; }
+/* 0 where samples come when they like: there the earlier one is skipped. */
+static int64_t half_sample_ns(const ll_seam *s) {
+    return s->rate_num ? (int64_t)(500000000.0 * s->rate_den / s->rate_num) + 1 : 0;
+}
 
 /* Skips every ring to the latest start among them; 0 when some ring has nothing there yet. `t_ns` gets the common start. */
 static int align(ll_join *j, ll_ring *rings, int64_t *t_ns) {
@@ -138,9 +145,9 @@ static int align(ll_join *j, ll_ring *rings, int64_t *t_ns) {
             const ll_ring *r = &rings[c->ring];
             if (c->masked) continue;
             const ll_seam *s = holds(r, c);
-            int64_t behind = latest - ll_ring_time(r, s, c->pos) - half_sample_ns(s);
+            __int128 behind = (__int128)latest - ll_ring_time(r, s, c->pos) - half_sample_ns(s);
             if (behind <= 0) continue;
-            uint64_t skip = (uint64_t)((__int128)behind * s->rate_num / ((__int128)s->rate_den * 1000000000)) + 1;
+            uint64_t skip = (uint64_t)(behind * s->rate_num / ((__int128)s->rate_den * 1000000000)) + 1;
             uint64_t end = limit(r, c);
             c->pos = skip > end - c->pos ? end : c->pos + skip;
             moved = 1;
@@ -160,8 +167,9 @@ static int skews(const ll_join *j, const ll_ring *rings, double *skew_s) {
         const ll_seam *s = holds(r, c);
         int64_t t = ll_ring_time(r, s, c->pos);
         if (ref == INT64_MIN) ref = t;
-        if (llabs(t - ref) > half_sample_ns(s)) return 0;
-        skew_s[i] = (double)(t - ref) * 1e-9;
+        __int128 off = (__int128)t - ref;
+        if ((off < 0 ? -off : off) > half_sample_ns(s)) return 0;
+        skew_s[i] = (double)off * 1e-9;
     }
     return 1;
 }

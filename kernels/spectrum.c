@@ -110,8 +110,14 @@ static void clear(const ll_spectrum_sums *s, const ll_sums *z) {
 
 /* The part under way, `tail` segments of it beyond whole groups, goes to the totals. */
 static void close_part(ll_spectrum_sums *s, uint64_t tail) {
-    join(s, &s->total, &s->part, s->groups * LL_GROUP + tail, &s->total);
-    clear(s, &s->part);
+    if (s->filled) {
+        join(s, &s->total, &s->part, s->groups * LL_GROUP + tail, &s->total);
+        clear(s, &s->part);
+    } else { /* 0 + part: the sums of many pairs are large, so they change places */
+        ll_sums part = s->part;
+        s->part = s->total, s->total = part;
+        s->filled = 1;
+    }
     s->groups = 0;
 }
 
@@ -165,9 +171,10 @@ static int push(ll_spectrum_sums *s, const float *x, ptrdiff_t stride, size_t n)
 }
 
 static void reset(ll_spectrum_sums *s) {
+    if (s->filled) clear(s, &s->total);
+    if (s->groups) clear(s, &s->part);
     s->fill = s->groups = s->segments = 0;
-    clear(s, &s->total);
-    clear(s, &s->part);
+    s->filled = 0;
 }
 
 static void restart(ll_spectrum_sums *s) {
@@ -208,7 +215,7 @@ static int merge(ll_spectrum_sums *s, ll_spectrum_sums *other) {
     restart(s);
     uint64_t segments = other->segments + whole_segments(other, other->fill);
     join(s, &s->total, more, segments, &s->total);
-    s->segments += segments;
+    s->segments += segments, s->filled = 1;
     return LL_OK;
 }
 
@@ -239,6 +246,29 @@ static int matrix(ll_spectrum_sums *s, double *out, int64_t *used) {
             }
     for (size_t i = 0, pair = 0; i < n_ch; i++)
         for (size_t j = i; j < n_ch; j++, pair++) used[i * n_ch + j] = used[j * n_ch + i] = seen->used[pair];
+    return LL_OK;
+}
+
+static int average(ll_spectrum_sums *s, const double *scale, float *out) {
+    const size_t n_ch = s->p.n_ch;
+    if (!s->p.cross) return LL_SHAPE;
+    const ll_sums *seen = look(s);
+    if (!seen) return LL_NOMEM;
+    for (size_t block = 0; block < s->n_f; block += 8) {
+        const size_t m = s->n_f - block < 8 ? s->n_f - block : 8;
+        const double *z = seen->acc + block * s->n_pair * 2;
+        for (size_t i = 0, pair = 0; i < n_ch; i++)
+            for (size_t j = i; j < n_ch; j++, pair++, z += 16) {
+                const double weight = seen->weight[pair];
+                float *ij = out + ((block * n_ch + i) * n_ch + j) * 2, *ji = out + ((block * n_ch + j) * n_ch + i) * 2;
+                for (size_t f = 0; f < m; f++, ij += 2 * n_ch * n_ch, ji += 2 * n_ch * n_ch) {
+                    const double by = scale[block + f] / weight;
+                    const float re = (float)(z[f] * by), im = (float)(z[f + 8] * by);
+                    ij[0] = re, ij[1] = im;
+                    ji[0] = re, ji[1] = i == j ? im : -im;
+                }
+            }
+    }
     return LL_OK;
 }
 
@@ -305,11 +335,13 @@ static int load(ll_spectrum_sums *s, const unsigned char *bytes, size_t len) {
         bytes = get(bytes, z->weight, s->n_pair * sizeof(double));
         bytes = get(bytes, z->used, s->n_pair * sizeof(int64_t));
     }
+    s->filled = 1;
+    if (!s->groups) clear(s, &s->part);
     for (size_t c = 0; c < s->p.n_ch; c++) bytes = get(bytes, s->buffer + c * s->cap, s->fill * sizeof(float));
     return LL_OK;
 }
 
 const ll_spectrum_api LL_FN(ll_spectrum_api) = {
     .open = open_, .close = close_, .push = push, .reset = reset, .restart = restart, .power = power, .matrix = matrix,
-    .merge = merge, .weights = weights, .each = ll_sums_each, .size = size, .save = save, .load = load,
+    .average = average, .merge = merge, .weights = weights, .each = ll_sums_each, .size = size, .save = save, .load = load,
 };

@@ -50,6 +50,8 @@ typedef struct {
     int (*power)(ll_spectrum_sums *s, double *out, int64_t *used);
     /* Sums so far, out[n/2+1][n_ch][n_ch] of {re, im}, used[n_ch][n_ch]. Plans with cross only. */
     int (*matrix)(ll_spectrum_sums *s, double *out, int64_t *used);
+    /* The matrix's sums times scale[k] over their weight (keep^age summed; the count at keep = 1), rounded to {re, im} float. */
+    int (*average)(ll_spectrum_sums *s, const double *scale, float *out);
     int (*merge)(ll_spectrum_sums *s, ll_spectrum_sums *other); /* a seam in s, then all of other's sums as one part */
     /* Sum of keep^age of the segments in the sums: out[n_ch], with cross out[n_ch][n_ch]. Without forgetting: used. */
     int (*weights)(ll_spectrum_sums *s, double *out);

@@ -11,17 +11,34 @@
 
 #include <math.h>
 
+#if defined(__SSE2__) && defined(__x86_64__)
+#include <immintrin.h>
+#define LL_X86 1
+#endif
+
 #define NS 1000000000
 
+enum { CHUNK = 512 };
+
 typedef __int128 wide;
-typedef float v8 __attribute__((vector_size(32)));
-typedef float v8u __attribute__((vector_size(32), aligned(4), may_alias));
-typedef int v8i __attribute__((vector_size(32)));
-typedef double v8d __attribute__((vector_size(64)));
-typedef double v8du __attribute__((vector_size(64), aligned(8), may_alias));
-typedef int64_t v8l __attribute__((vector_size(64)));
 
 #define INLINE static inline __attribute__((always_inline))
+
+/* Doubles in native registers. */
+#ifdef __AVX__
+enum { W = 4 };
+#else
+enum { W = 2 };
+#endif
+typedef double vd __attribute__((vector_size(8 * W)));
+typedef int64_t vl __attribute__((vector_size(8 * W)));
+typedef double vdu __attribute__((vector_size(8 * W), aligned(8), may_alias));
+
+#ifdef __FMA__
+#define MULTIPLY_ADD(a, b, c) __builtin_fma(a, b, c)
+#else
+#define MULTIPLY_ADD(a, b, c) ((a) * (b) + (c))
+#endif
 
 /* ---- time -------------------------------------------------------------------------------------------------------- */
 
@@ -53,46 +70,157 @@ static void open_(ll_stats_cell *cells, size_t n_ch) {
     }
 }
 
-static void add_one(ll_stats_cell *s, float x, float low, float high) {
+/* Floats and doubles go the same way: `dbl` says what x points to, and is a constant wherever it is asked. */
+INLINE double sample(const void *x, int dbl, size_t i) { return dbl ? ((const double *)x)[i] : (double)((const float *)x)[i]; }
+
+INLINE vd samples(const void *x, int dbl, size_t i) {
+    if (dbl) return *(const vdu *)((const double *)x + i);
+#if defined(__AVX__)
+    return _mm256_cvtps_pd(_mm_loadu_ps((const float *)x + i)); /* gcc 12 takes the built-in conversion apart */
+#elif defined(LL_X86)
+    return _mm_cvtps_pd(_mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)((const float *)x + i))));
+#else
+    return (vd){((const float *)x)[i], ((const float *)x)[i + 1]};
+#endif
+}
+
+INLINE void add_one(ll_stats_cell *s, double x) {
     int lane = s->seen++ & 7;
-    s->clipped += (x <= low) | (x >= high);
     if (!isfinite(x)) return;
     s->finite++;
-    double d = (double)x - s->shift;
+    double d = x - s->shift, q = d * d;
     s->sum[lane] += d;
-    s->square[lane] += d * d;
-    x += 0.0f; /* -0 is 0: which of the two came first must not show */
+    s->square[lane] += q;
+    s->cube[lane] = MULTIPLY_ADD(q, d, s->cube[lane]);
+    s->fourth[lane] = MULTIPLY_ADD(q, q, s->fourth[lane]);
+    x += 0.0; /* -0 is 0: which of the two came first must not show */
     s->low = x < s->low ? x : s->low;
     s->high = x > s->high ? x : s->high;
 }
 
-static void add_eights(ll_stats_cell *s, const float *x, size_t n, float low, float high) {
-    v8d sum = *(v8du *)s->sum, square = *(v8du *)s->square;
-    v8 least = {0}, most = {0};
-    least += s->low, most += s->high;
-    v8i finite = {0}, clipped = {0};
-    for (size_t i = 0; i < n; i += 8) {
-        v8 v = *(const v8u *)(x + i);
-        v8i good = v - v == 0.0f; /* not for NaN and the infinities */
-        v8d d = __builtin_convertvector(v, v8d) - s->shift;
-        d = (v8d)((v8l)d & __builtin_convertvector(good, v8l));
-        sum += d;
-        square += d * d;
-        v += 0.0f;
-        v8i less = good & (v < least), more = good & (v > most);
-        least = (v8)((less & (v8i)v) | (~less & (v8i)least));
-        most = (v8)((more & (v8i)v) | (~more & (v8i)most));
-        finite -= good;
-        clipped -= (v <= low) | (v >= high);
+INLINE vd multiply_add(vd a, vd b, vd c) {
+#ifdef __FMA__
+    return _mm256_fmadd_pd(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
+/* The four sums over n samples, a multiple of 8, of which sample 0 belongs to double 0. Two registers of each sum at a time:
+ * enough to hide how long an addition takes, few enough to stay in registers. `masked`: samples that are not finite add 0;
+ * otherwise, if there are any, the answer is 0 and nothing is added. */
+INLINE int add_powers(ll_stats_cell *s, const void *x, int dbl, size_t n, int masked) {
+    vd total[4][8 / W], shift = s->shift - (vd){0}, check = {0};
+    vl finite = {0};
+    double *const own[4] = {s->sum, s->square, s->cube, s->fourth};
+    for (int lane = 0; lane < 8; lane += 2 * W) {
+        vd sum[4][2];
+        for (int p = 0; p < 4; p++) sum[p][0] = *(vdu *)(own[p] + lane), sum[p][1] = *(vdu *)(own[p] + lane + W);
+        for (size_t i = (size_t)lane; i < n; i += 8)
+            for (int k = 0; k < 2; k++) {
+                vd v = samples(x, dbl, i + (size_t)(k * W)), d = v - shift;
+                if (masked) {
+                    vl good = v - v == 0.0;
+                    d = (vd)((vl)d & good), finite -= good;
+                }
+                vd q = d * d;
+                sum[0][k] += d;
+                sum[1][k] += q;
+                sum[2][k] = multiply_add(q, d, sum[2][k]);
+                sum[3][k] = multiply_add(q, q, sum[3][k]);
+            }
+        for (int p = 0; p < 4; p++) total[p][lane / W] = sum[p][0], total[p][lane / W + 1] = sum[p][1];
+        check += (sum[0][0] - sum[0][0]) + (sum[0][1] - sum[0][1]); /* 0, or NaN where a sum is not finite */
     }
-    *(v8du *)s->sum = sum, *(v8du *)s->square = square;
-    for (int l = 0; l < 8; l++) {
-        s->low = least[l] < s->low ? least[l] : s->low;
-        s->high = most[l] > s->high ? most[l] : s->high;
-        s->finite += finite[l];
-        s->clipped += clipped[l];
+    int64_t good = masked ? 0 : (int64_t)n;
+    for (int k = 0; k < W; k++) {
+        if (!masked && check[k] != 0.0) return 0;
+        good += finite[k];
     }
-    s->seen += (int64_t)n;
+    for (int p = 0; p < 4; p++)
+        for (int lane = 0; lane < 8; lane += W) *(vdu *)(own[p] + lane) = total[p][lane / W];
+    s->seen += (int64_t)n, s->finite += good;
+    return 1;
+}
+
+#ifdef LL_X86
+
+#ifdef __AVX__
+typedef __m256 vf;
+#define LOAD_F _mm256_loadu_ps
+#define MIN_F _mm256_min_ps
+#define MAX_F _mm256_max_ps
+#define ALL_F _mm256_set1_ps
+#define LOAD_D _mm256_loadu_pd
+#define MIN_D _mm256_min_pd
+#define MAX_D _mm256_max_pd
+#define ALL_D _mm256_set1_pd
+#else
+typedef __m128 vf;
+#define LOAD_F _mm_loadu_ps
+#define MIN_F _mm_min_ps
+#define MAX_F _mm_max_ps
+#define ALL_F _mm_set1_ps
+#define LOAD_D _mm_loadu_pd
+#define MIN_D _mm_min_pd
+#define MAX_D _mm_max_pd
+#define ALL_D _mm_set1_pd
+#endif
+
+/* min(v, m) is m where v is NaN; v - v is 0, or NaN where v is not finite. */
+#define EXTREMES(name, type, vec, width, LOAD, MIN, MAX, ALL)                                                           \
+    static void name(const type *x, size_t n, int masked, double *low, double *high) {                                  \
+        vec least[2] = {ALL(INFINITY), ALL(INFINITY)}, most[2] = {ALL(-INFINITY), ALL(-INFINITY)};                      \
+        for (size_t i = 0; i < n; i += 2 * width)                                                                       \
+            for (int k = 0; k < 2; k++) {                                                                               \
+                vec v = LOAD(x + i + k * width);                                                                        \
+                if (masked) v += v - v;                                                                                 \
+                least[k] = MIN(v, least[k]), most[k] = MAX(v, most[k]);                                                 \
+            }                                                                                                           \
+        least[0] = MIN(least[0], least[1]), most[0] = MAX(most[0], most[1]);                                            \
+        for (int l = 0; l < width; l++) {                                                                               \
+            double a = least[0][l] + 0.0, b = most[0][l] + 0.0;                                                         \
+            *low = a < *low ? a : *low, *high = b > *high ? b : *high;                                                  \
+        }                                                                                                               \
+    }
+EXTREMES(extremes_f, float, vf, (2 * W), LOAD_F, MIN_F, MAX_F, ALL_F)
+EXTREMES(extremes_d, double, vd, W, LOAD_D, MIN_D, MAX_D, ALL_D)
+
+#else
+
+#define EXTREMES(name, type)                                                                                            \
+    static void name(const type *x, size_t n, int masked, double *low, double *high) {                                  \
+        for (size_t i = 0; i < n; i++) {                                                                                \
+            double v = x[i] + 0.0;                                                                                      \
+            if (v - v != 0.0) continue;                                                                                 \
+            *low = v < *low ? v : *low, *high = v > *high ? v : *high;                                                  \
+        }                                                                                                               \
+    }
+EXTREMES(extremes_f, float)
+EXTREMES(extremes_d, double)
+
+#endif
+
+/* n samples, a multiple of 16: taken as if all were finite, and with a mask if that is found to be wrong. */
+INLINE void add_chunk(ll_stats_cell *s, const void *x, int dbl, size_t n) {
+    int masked = !add_powers(s, x, dbl, n, 0);
+    if (masked) add_powers(s, x, dbl, n, 1);
+    if (dbl) extremes_d(x, n, masked, &s->low, &s->high);
+    else extremes_f(x, n, masked, &s->low, &s->high);
+}
+
+/* Samples whose powers are to be added, in pieces that the nearest cache holds. */
+INLINE void add_samples(ll_stats_cell *s, const void *x, int dbl, size_t n) {
+    size_t i = 0;
+    for (; i < n && !s->finite && !isfinite(sample(x, dbl, i)); i++) s->seen++;
+    if (i == n) return;
+    if (!s->finite) s->shift = sample(x, dbl, i);
+    for (; i < n && s->seen & 7; i++) add_one(s, sample(x, dbl, i));
+    for (size_t whole = (n - i) & ~(size_t)15, part; whole; whole -= part, i += part) {
+        part = whole < CHUNK ? whole : CHUNK;
+        add_chunk(s, dbl ? (const void *)((const double *)x + i) : (const void *)((const float *)x + i), dbl, part);
+    }
+    for (; i < n; i++) add_one(s, sample(x, dbl, i));
 }
 
 /* Runs of identical samples. 64 samples that all differ from the one before them cannot lengthen anything. */
@@ -100,9 +228,9 @@ static void add_runs(ll_stats_cell *s, const float *x, size_t n) {
     int64_t run = s->run, longest = s->longest;
     float last = s->last;
     for (size_t i = 0; i < n;) {
-        if (i && i + 64 <= n && longest) {
-            int any = 0;
-            for (int l = 0; l < 64; l++) any |= x[i + l] == x[i + l - 1];
+        if (i + 64 <= n && longest && run) {
+            int any = x[i] == last;
+            for (int l = 1; l < 64; l++) any |= x[i + l] == x[i + l - 1];
             if (!any) {
                 i += 64, last = x[i - 1], run = isfinite(last) ? 1 : 0;
                 continue;
@@ -116,43 +244,61 @@ static void add_runs(ll_stats_cell *s, const float *x, size_t n) {
     s->run = run, s->longest = longest, s->last = last;
 }
 
-static void add_row(ll_stats_cell *s, const float *x, size_t n, float low, float high) {
-    if (!n) return;
-    add_runs(s, x, n);
-    while (n && !s->finite && !isfinite(*x)) add_one(s, *x++, low, high), n--;
-    if (!n) return;
-    if (!s->finite) s->shift = *x;
-    while (n && s->seen & 7) add_one(s, *x++, low, high), n--;
-    for (size_t eights = n & ~(size_t)7, part; eights; eights -= part, x += part, n -= part) {
-        part = eights < (size_t)1 << 30 ? eights : (size_t)1 << 30; /* counts within a part are int32 */
-        add_eights(s, x, part, low, high);
-    }
-    while (n) add_one(s, *x++, low, high), n--;
+static int64_t at_the_ends(const float *x, size_t n, float low, float high) {
+    int found = 0; /* n is a chunk */
+    for (size_t i = 0; i < n; i++) found += (x[i] <= low) | (x[i] >= high);
+    return found;
 }
 
 static void add(ll_stats_cell *cells, size_t n_ch, const float *x, ptrdiff_t stride, size_t n, const float *low, const float *high) {
-    for (size_t c = 0; c < n_ch; c++) add_row(cells + c, x + (ptrdiff_t)c * stride, n, low[c], high[c]);
+    for (size_t c = 0; c < n_ch; c++, x += stride) {
+        int ends = low[c] == low[c] || high[c] == high[c];
+        for (size_t i = 0; i < n; i += CHUNK) {
+            size_t part = n - i < CHUNK ? n - i : CHUNK;
+            add_runs(cells + c, x + i, part);
+            if (ends) cells[c].clipped += at_the_ends(x + i, part, low[c], high[c]);
+            add_samples(cells + c, x + i, 0, part);
+        }
+    }
 }
 
 INLINE double sum8(const double *v) { return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7])); }
 
-static void read_(const ll_stats_cell *cells, size_t n_ch, ll_stats_row *out) {
-    for (size_t c = 0; c < n_ch; c++) {
-        const ll_stats_cell *s = cells + c;
-        double n = (double)s->finite, sum = sum8(s->sum), square = sum8(s->square);
-        ll_stats_row r = {.finite = s->finite, .bad = s->seen - s->finite, .clipped = s->clipped, .longest = s->longest,
-                          .mean = NAN, .rms = NAN, .deviation = NAN, .low = NAN, .high = NAN};
-        if (s->finite) {
-            double spread = (square - sum * sum / n) / n;
-            r.mean = s->shift + sum / n;
-            r.deviation = sqrt(spread > 0.0 ? spread : 0.0);
-            r.rms = sqrt(r.mean * r.mean + (spread > 0.0 ? spread : 0.0));
-            r.low = s->low, r.high = s->high;
-            r.sum = s->shift * n + sum;
-            r.square = square + 2.0 * s->shift * sum + s->shift * s->shift * n;
-        }
-        out[c] = r;
+static ll_stats_row row_of(const ll_stats_cell *s) {
+    double n = (double)s->finite, sum = sum8(s->sum), square = sum8(s->square), cube = sum8(s->cube), fourth = sum8(s->fourth);
+    ll_stats_row r = {.finite = s->finite, .bad = s->seen - s->finite, .clipped = s->clipped, .longest = s->longest,
+                      .mean = NAN, .rms = NAN, .deviation = NAN, .low = NAN, .high = NAN, .sum = 0.0, .square = 0.0,
+                      .crest = NAN, .skewness = NAN, .kurtosis = NAN};
+    if (!s->finite) return r;
+    double spread = (square - sum * sum / n) / n, m = sum / n, far = s->high > -s->low ? s->high : -s->low;
+    if (spread < 0.0) spread = 0.0;
+    r.mean = s->shift + m;
+    r.deviation = sqrt(spread);
+    r.rms = sqrt(r.mean * r.mean + spread);
+    r.low = s->low, r.high = s->high;
+    r.sum = s->shift * n + sum;
+    r.square = square + 2.0 * s->shift * sum + s->shift * s->shift * n;
+    if (r.rms > 0.0) r.crest = far / r.rms;
+    if (spread > 0.0) {
+        r.skewness = (cube / n - m * (3.0 * square / n - 2.0 * m * m)) / (spread * r.deviation);
+        r.kurtosis = (fourth / n - m * (4.0 * cube / n - m * (6.0 * square / n - 3.0 * m * m))) / (spread * spread);
     }
+    return r;
+}
+
+static void read_(const ll_stats_cell *cells, size_t n_ch, ll_stats_row *out) {
+    for (size_t c = 0; c < n_ch; c++) out[c] = row_of(cells + c);
+}
+
+INLINE void describe_of(const void *x, int dbl, size_t n, ll_stats_row *out) {
+    ll_stats_cell s = {.low = INFINITY, .high = -INFINITY};
+    add_samples(&s, x, dbl, n);
+    *out = row_of(&s);
+}
+
+static void describe(const void *x, int is_double, size_t n, ll_stats_row *out) {
+    if (is_double) describe_of(x, 1, n, out);
+    else describe_of(x, 0, n, out);
 }
 
 /* ---- guards ------------------------------------------------------------------------------------------------------ */
@@ -273,5 +419,5 @@ static size_t clip(ll_stats_guard *g, const ll_stats_rule *r, const float *x, si
 }
 
 const ll_stats_api LL_FN(ll_stats_api) = {
-    .bin = bin, .open = open_, .add = add, .read = read_, .flat = flat, .clip = clip,
+    .bin = bin, .open = open_, .add = add, .read = read_, .describe = describe, .flat = flat, .clip = clip,
 };

@@ -20,6 +20,7 @@ struct ll_spectrum_sums {
     size_t cap, fill;                /* of the buffer, in samples per row */
     uint64_t window_hash;
     uint64_t groups, segments; /* in the part under way; in everything since reset */
+    int filled;                /* the totals are not all 0; the part is all 0 where groups is 0 */
     ll_sums total, part, seen; /* whole parts; the part under way; room for what somebody looks at */
     double keep[LL_GROUP + 1]; /* powers of plan.keep */
     float root[LL_GROUP];      /* and their square roots, by which the samples of a segment of that age are multiplied */

@@ -9,6 +9,8 @@
  * Every length is counted in 64 bits: 65535 channels x 2^32 samples x 16 bytes is below 2^53 and cannot wrap. */
 #include "wire.h"
 
+#include "counts.h"
+
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "LLF1 is little endian and this code reads it in place"
 #endif
@@ -227,8 +229,6 @@ static const uint8_t *row_at(const ll_frame *f, uint32_t row) {
 
 /* Rows begin anywhere: these types may be loaded from any address, and the loops below still vectorise. */
 #define ANYWHERE __attribute__((aligned(1), may_alias))
-typedef int16_t ANYWHERE i16;
-typedef int32_t ANYWHERE i32;
 typedef float ANYWHERE f32;
 typedef double ANYWHERE f64;
 
@@ -236,41 +236,16 @@ typedef double ANYWHERE f64;
     static void name(const type *restrict in, size_t n, double scale, double offset, float *restrict out) {             \
         for (size_t i = 0; i < n; i++) out[i] = (float)(scale * (double)in[i] + offset);                                \
     }
-AFFINE(affine_i16, i16)
-AFFINE(affine_i32, i32)
 AFFINE(affine_f32, f32)
 AFFINE(affine_f64, f64)
-
-/* n samples of 3 bytes to int32: each is put into the upper 3 bytes of a word, and the shift down carries its sign. */
-static void widen(const uint8_t *restrict p, size_t n, int32_t *restrict out) {
-    size_t i = 0;
-#if defined(__SSE4_2__) && defined(__x86_64__)
-    const __m128i up = _mm_setr_epi8(-1, 0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11);
-    for (; i + 6 <= n; i += 4) { /* loads 16 bytes and uses 12: five samples and a byte must be there */
-        __m128i raw = _mm_loadu_si128((const __m128i *)(p + 3 * i));
-        _mm_storeu_si128((__m128i *)(out + i), _mm_srai_epi32(_mm_shuffle_epi8(raw, up), 8));
-    }
-#endif
-    for (; i < n; i++)
-        out[i] = (int32_t)((uint32_t)p[3 * i] << 8 | (uint32_t)p[3 * i + 1] << 16 | (uint32_t)p[3 * i + 2] << 24) >> 8;
-}
-
-static void affine_i24(const uint8_t *in, size_t n, double scale, double offset, float *out) {
-    int32_t wide[256];
-    for (size_t i = 0; i < n; i += 256) {
-        size_t m = n - i < 256 ? n - i : 256;
-        widen(in + 3 * i, m, wide);
-        affine_i32(wide, m, scale, offset, out + i);
-    }
-}
 
 static int row(const ll_frame *f, uint32_t r, double scale, double offset, float *out) {
     const uint8_t *p = row_at(f, r);
     if (!p || f->encoding == TIMED) return LL_SHAPE;
     switch (f->encoding) {
-    case 1: affine_i16((const i16 *)p, f->n_samples, scale, offset, out); break;
-    case 2: affine_i24(p, f->n_samples, scale, offset, out); break;
-    case 3: affine_i32((const i32 *)p, f->n_samples, scale, offset, out); break;
+    case LL_INT16:
+    case LL_INT24:
+    case LL_INT32: return LL_FN(ll_counts_api).row(f->encoding, p, f->n_samples, scale, offset, out);
     case 4: affine_f32((const f32 *)p, f->n_samples, scale, offset, out); break;
     default: affine_f64((const f64 *)p, f->n_samples, scale, offset, out);
     }

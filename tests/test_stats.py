@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lifeline_core.dsp._stats import bin_of
 from numpy.typing import NDArray
 
-from lifeline_core.dsp.stats import NS, Bin, Bins, Guards, Rule
+from lifeline_core.dsp.stats import NS, Bin, Bins, Description, Guards, Rule, describe
 from lifeline_core.errors import StateError
 from tests.twins import stats as twin
 
@@ -42,6 +42,8 @@ def test_a_bin_by_hand() -> None:
     assert (first["count"], first["mean"], first["min"], first["max"], first["sum"], first["sum_sq"]) == (3, 2.0, 1, 3, 6, 14)
     assert first["std"] == pytest.approx((2 / 3) ** 0.5, rel=1e-15)
     assert first["rms"] == pytest.approx((14 / 3) ** 0.5, rel=1e-15)
+    assert first["crest"] == pytest.approx(3 / (14 / 3) ** 0.5, rel=1e-15)
+    assert first["skewness"] == 0.0 and first["kurtosis"] == pytest.approx(1.5, rel=1e-14)
     assert (second["clipped"], second["flat_run"], second["bad"]) == (3, 2, 0)
     assert closed[0].coverage(0) == 0.6
     assert bins.flush() is None
@@ -99,6 +101,10 @@ def test_bins_equal_the_twin(num: int, den: int) -> None:
                 assert got["mean"] == pytest.approx(w["mean"], rel=1e-13)
                 assert got["std"] == pytest.approx(w["std"], rel=1e-12)
                 assert got["rms"] == pytest.approx(w["rms"], rel=1e-12)
+                exact = twin.describe(w["all"])
+                # moments about the first sample lose up to n times the last digit where it is the one outlier
+                for name in ("crest", "skewness", "kurtosis"):
+                    assert got[name] == pytest.approx(exact[name], rel=1e-9, abs=1e-9)
             else:
                 assert np.isnan([got["mean"], got["std"], got["rms"], got["min"], got["max"]]).all()
 
@@ -139,6 +145,126 @@ def test_gravity_costs_no_digits() -> None:
     b = bins.flush()
     assert b is not None
     assert b.rows["std"][0] == pytest.approx(np.std(x.astype(np.longdouble)), rel=1e-12)
+
+
+NAMES = tuple(Description.__dataclass_fields__)
+MOMENTS = NAMES[4:]
+
+
+def test_describe_by_hand() -> None:
+    d = describe([[1, 1, 1, 5], [2, 2, 2, 2]])
+    assert d.count.tolist() == [4, 4] and d.bad.tolist() == [0, 0]
+    assert (d.min.tolist(), d.max.tolist(), d.mean.tolist()) == ([1, 2], [5, 2], [2, 2])
+    assert d.std.tolist() == [3**0.5, 0.0] and d.rms.tolist() == [7**0.5, 2.0]
+    assert d.crest.tolist() == [5 / 7**0.5, 1.0]
+    assert d.skewness[0] == pytest.approx(6 / 27**0.5, rel=1e-15)  # m3 = (3 * -1 + 27) / 4
+    assert d.kurtosis[0] == pytest.approx(21 / 9, rel=1e-15)  # m4 = (3 + 81) / 4
+    assert np.isnan([d.skewness[1], d.kurtosis[1]]).all()
+
+
+def test_a_sine_has_the_numbers_of_a_sine() -> None:
+    d = describe(9.81 + np.sin(2 * np.pi * np.arange(100_000) / 1000))
+    assert d.kurtosis == pytest.approx(1.5, rel=1e-12) and d.skewness == pytest.approx(0.0, abs=1e-9)
+    assert describe(np.sin(2 * np.pi * np.arange(4000) / 1000)).crest == pytest.approx(2**0.5, rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 15, 16, 17, 511, 512, 513, 528, 1500])
+def test_describe_equals_the_twin(kind: type, n: int) -> None:
+    rng = np.random.default_rng(n)
+    quiet = rng.normal(0, 1, n)
+    rows = np.stack([quiet, quiet + 1e6, np.round(quiet), quiet * 1e-42, ugly(n), rng.standard_t(3, n) - 1e3]).astype(kind)
+    d = describe(rows)
+    for i, row in enumerate(rows):
+        wanted = twin.describe(row.tolist())
+        assert (d.count[i], d.bad[i]) == (wanted["count"], wanted["bad"])
+        assert np.array_equal([d.min[i], d.max[i]], [wanted["min"], wanted["max"]], equal_nan=True)
+        for name in MOMENTS:
+            # a number near 0 is told as well as the deviation is, relative where it is a size of its own
+            near = 1e-9 * wanted["std"] if name == "mean" else 1e-9 if name == "skewness" else 0.0
+            assert getattr(d, name)[i] == pytest.approx(wanted[name], rel=1e-9, abs=near, nan_ok=True)
+
+
+def test_an_outlier_in_front_costs_little() -> None:
+    """The worst case of sums about the first sample: it is the one that is far from all others."""
+    x = np.random.default_rng(1).standard_normal(20_000)
+    x[0] = 1e7
+    got, wanted = describe(x), twin.describe(x.tolist())
+    for name in MOMENTS:
+        assert getattr(got, name) == pytest.approx(wanted[name], rel=1e-8)
+
+
+@settings(max_examples=30, deadline=None)
+@given(cuts=st.lists(st.integers(0, 3000), max_size=12), seed=st.integers(0, 9))
+def test_describe_is_what_a_bin_of_all_pieces_says(cuts: list[int], seed: int) -> None:
+    x = np.stack([ugly(3000, seed), np.random.default_rng(seed).standard_normal(3000).astype(np.float32)])
+    x[0, : seed * 3] = np.nan
+    d = describe(x)
+    bins = Bins(2, 10**6 * NS)
+    for a, b in pairwise([0, *sorted(cuts), 3000]):
+        bins.push(x[:, a:b], 0, a, 100, 1)
+    closed = bins.flush()
+    assert closed is not None
+    for name in NAMES:
+        assert getattr(d, name).tobytes() == closed.rows[name].tobytes(), name
+
+
+def test_what_is_not_finite_is_left_out() -> None:
+    x = np.random.default_rng(1).standard_normal((3, 2000)).astype(np.float32)
+    bad = x.copy()
+    bad[1, 700:720], bad[1, 5], bad[1, 1999] = np.nan, np.inf, -np.inf
+    clean, d = describe(x), describe(bad)
+    assert d.bad.tolist() == [0, 22, 0] and d.count.tolist() == [2000, 1978, 2000]
+    for name in NAMES:
+        assert getattr(d, name)[[0, 2]].tobytes() == getattr(clean, name)[[0, 2]].tobytes()
+    rest = twin.describe(bad[1].tolist())
+    assert d.kurtosis[1] == pytest.approx(rest["kurtosis"], rel=1e-12)
+    none = describe(np.full(9, np.nan))
+    assert (none.count, none.bad) == (0, 9) and all(np.isnan(getattr(none, name)) for name in NAMES[2:])
+
+
+def test_kinds_and_shapes_of_input() -> None:
+    x = np.random.default_rng(2).integers(-9, 9, (2, 3, 400))
+    wanted = describe(x.astype(np.float64))
+    for same_numbers in (x, x.astype(np.int16), x.astype(np.float32), x.astype(">f8"), np.asfortranarray(x)):
+        got = describe(same_numbers)
+        assert got.rms.shape == (2, 3)
+        assert all(np.array_equal(getattr(got, name), getattr(wanted, name)) for name in NAMES)
+    strided = describe(x.astype(np.float32)[..., ::2])
+    assert np.array_equal(strided.kurtosis, describe(x[..., ::2].copy()).kurtosis)
+    assert describe([-0.0]).min.tobytes() == describe([0.0]).min.tobytes()
+    one = describe([5.0])
+    assert (one.mean, one.std, one.crest) == (5.0, 0.0, 1.0) and np.isnan(one.kurtosis)
+
+
+def test_doubles_too_large_for_their_fourth_power_say_so() -> None:
+    d = describe([1e200, -1e200, 1e100])
+    assert (d.min, d.max) == (-1e200, 1e200) and d.count == 3 and not np.isfinite(d.kurtosis)
+
+
+def test_threads_change_nothing() -> None:
+    x = np.random.default_rng(3).standard_normal((5, 9000)).astype(np.float32)
+    wanted = describe(x)
+    for threads in (2, 3, 8):
+        got = describe(x, threads=threads)
+        assert all(getattr(got, name).tobytes() == getattr(wanted, name).tobytes() for name in NAMES)
+
+
+def test_describe_refuses() -> None:
+    for empty in ([], np.empty((3, 0)), np.empty((0, 3))):
+        with pytest.raises(ValueError, match="describe: x must have samples along its last axis, has shape"):
+            describe(empty)
+    with pytest.raises(ValueError, match=r"has shape \(\)"):
+        describe(3.0)
+    with pytest.raises(ValueError, match="threads must be a whole number of at least 1, not 0"):
+        describe([1.0], threads=0)
+
+
+def test_state_of_the_version_before_is_refused() -> None:
+    bins = Bins(1, NS)
+    state = bins.save()
+    with pytest.raises(StateError, match="another version"):
+        bins.load(state[:4] + (1).to_bytes(4, "little") + state[8:])
 
 
 RULES = [Rule(12, 0, 2 * NS, 3, (0.0, 10.0)), Rule(10, 4 * NS, 5 * NS, 1, (-1e29, 7.0), rest=5.0), Rule(5, 0, NS, 2)]

@@ -174,7 +174,8 @@ def test_crc_without_the_instruction(tmp_path):
     """The table form, as it is compiled where there is no CRC instruction."""
     library = tmp_path / "wire.so"
     plain = ["-mno-sse4.2"] if platform.machine() in ("x86_64", "AMD64") else []
-    compile_c(ROOT / "kernels/wire.c", library, "-std=c11", "-D_GNU_SOURCE", *plain, "-shared", "-fPIC")
+    counts = ROOT / "kernels/counts.c"
+    compile_c(ROOT / "kernels/wire.c", library, counts, "-std=c11", "-D_GNU_SOURCE", *plain, "-shared", "-fPIC")
     api = (ctypes.c_void_p * 6).in_dll(ctypes.CDLL(str(library)), "ll_wire_api__baseline")
     table = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_uint32, ctypes.c_char_p, ctypes.c_size_t)(api[3])
     data = np.random.default_rng(2).bytes(100)

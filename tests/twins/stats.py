@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from math import fsum, isfinite, sqrt
 from typing import Any
 
@@ -31,6 +32,26 @@ def bins(x: Sequence[float], t: Sequence[int], bin_ns: int, low: float, high: fl
             mean = fsum(good) / n
             std = sqrt(fsum((v - mean) ** 2 for v in good) / n)
             b |= {"mean": mean, "std": std, "rms": sqrt(fsum(v * v for v in good) / n), "min": min(good), "max": max(good)}
+    return found
+
+
+def describe(x: Sequence[float]) -> dict[str, float]:
+    """Moments in exact fractions, rounded at the end."""
+    good = [Fraction(v) for v in x if isfinite(v)]
+    n, nan = len(good), float("nan")
+    names = ("min", "max", "mean", "rms", "std", "crest", "skewness", "kurtosis")
+    found = {"count": n, "bad": len(x) - n} | dict.fromkeys(names, nan)
+    if not n:
+        return found
+    mean = sum(good) / n
+    m2, m3, m4 = (sum((v - mean) ** p for v in good) / n for p in (2, 3, 4))
+    found |= {"min": float(min(good)), "max": float(max(good)), "mean": float(mean), "std": sqrt(m2)}
+    found["rms"] = sqrt(sum(v * v for v in good) / n)
+    if any(good):
+        found["crest"] = float(max(map(abs, good))) / found["rms"]
+    if m2:
+        found["kurtosis"] = float(m4 / m2**2)
+        found["skewness"] = (1 if m3 > 0 else -1) * sqrt(m3 * m3 / m2**3)
     return found
 
 

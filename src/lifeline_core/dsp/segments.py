@@ -33,7 +33,7 @@ Array = NDArray[Any]
 LANES = frozenset(1 << k for k in range(4, 17))  # the lengths that the compiled lanes take
 GROUP = 8  # segments that are summed in one tree
 IDLE, IDLE_BYTES = 4, 1 << 23  # so many streams are kept for the next call, and none larger than this
-PART = 8  # groups that are added to the totals as one, and that one thread sums at a time
+PART = 4  # groups that are added to the totals as one, and that one thread sums at a time
 
 
 class Stream(Protocol):
@@ -42,6 +42,7 @@ class Stream(Protocol):
     def push(self, x: Array) -> None: ...
     def power(self) -> tuple[Array, Array]: ...
     def matrix(self) -> tuple[Array, Array]: ...
+    def average(self, scale: Array) -> Array: ...
     def weights(self) -> Array: ...
     def each(self, x: Array, scale: Array) -> Array: ...
     def merge(self, other: Any) -> None: ...
@@ -132,8 +133,10 @@ class Cut:
             total += sums
         return total
 
-    def matrices(self, x: Array, single: bool, threads: int = 1) -> Array:
+    def matrices(self, x: Array, single: bool, threads: int = 1, *, scaled: bool = False) -> Array:
         """Sums of conj(X_i) X_j over all segments of rows x, complex128[n_f, n_ch, n_ch]; threads share out parts.
+
+        ``scaled``: the scaled mean instead, complex64 for single.
 
         The sums of many pairs are large, so a thread adds what it has before it goes on: its turn comes in the order of the
         parts.
@@ -145,7 +148,7 @@ class Cut:
             else:
                 pieces = [x[:, self.part(n, i)] for i in range(self.parts(n))]
                 in_order(total, lambda: self.lent(len(x), single, True), pieces, threads)
-            return total.matrix()[0]
+            return total.average(self.scale) if scaled else total.matrix()[0]
 
 
 # Streams that were used and may be used again, the latest first.

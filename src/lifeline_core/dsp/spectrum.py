@@ -117,9 +117,8 @@ def csd_matrix(x: ArrayLike, fs: float = 1.0, *, window: Window = "hann", nperse
     """
     a, single = _rows(x)
     how = cut(a.shape[1], fs, window, nperseg, noverlap, detrend, scaling)
-    sums = how.matrices(a, single, thread_count(threads))
-    out = np.empty(sums.shape, np.complex64) if single else sums
-    return how.f.copy(), averaged(sums, how.whole(a.shape[1]), how.scale[:, None, None], out=out)
+    s = how.matrices(a, single, thread_count(threads), scaled=True)
+    return how.f.copy(), rounded(s, np.complex64) if single and s.dtype != np.complex64 else s
 
 
 def coherence_matrix(x: ArrayLike, fs: float = 1.0, *, window: Window = "hann", nperseg: int | None = 256,

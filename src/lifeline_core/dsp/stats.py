@@ -1,4 +1,4 @@
-"""Clock-aligned bins: count, mean, RMS, deviation, extremes, clipped and flat samples of every channel, in one pass.
+"""What samples amount to in one pass (`describe`, `Bins`), and what they betray about their sensor (`Guards`).
 
 A bin of ``bin_ns`` begins at every multiple of bin_ns since 1970 UTC, so ten-minute bins begin at :00, :10, :20 ... It
 closes with the last sample that lies in it (known from the sample's own time), with a later sample, or on `Bins.flush`.
@@ -7,7 +7,7 @@ closes with the last sample that lies in it (known from the sample's own time), 
     |==============|==============|
      x x x x x x x x . . . x x x x                        x sample    . lost: the bin goes on with fewer samples
 
-Sums are double, about the bin's first sample; the numbers do not depend on how the samples arrive (kernels/stats.h).
+Sums are double, about the first sample; the numbers do not depend on how the samples arrive (kernels/stats.h).
 """
 
 from __future__ import annotations
@@ -18,14 +18,80 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 import lifeline_core.dsp._stats as _stats
+from lifeline_core.dsp.threads import shared
 from lifeline_core.errors import StateError
 
 NS = 1_000_000_000
 HEAD = struct.Struct("<4sIIqqqd")
-VERSION = 1
+VERSION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What `describe` answers: arrays of the shape of x without its last axis.
+
+    count, bad : finite samples, and those that are not; int64. All else is float64 of the finite ones, NaN if there are none.
+    min, max, mean : in the unit of x.
+    rms, std : root of the mean square about 0, and about the mean (divided by count).
+    crest : max abs(x) / rms, at least 1; a sine has sqrt 2. NaN where rms is 0.
+    skewness, kurtosis : m3 / m2^1.5 and m4 / m2^2 of the moments about the mean (divided by count). Kurtosis is Pearson's: a
+        normal distribution has 3, a sine 1.5, blows more. NaN where std is 0.
+    """
+
+    count: NDArray[np.int64]
+    bad: NDArray[np.int64]
+    min: NDArray[np.float64]
+    max: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    rms: NDArray[np.float64]
+    std: NDArray[np.float64]
+    crest: NDArray[np.float64]
+    skewness: NDArray[np.float64]
+    kurtosis: NDArray[np.float64]
+
+
+def describe(x: ArrayLike, *, threads: int = 1) -> Description:
+    """Count, extremes, mean, RMS, deviation, crest factor, skewness and kurtosis along the last axis, in one pass.
+
+    With K the first finite sample, m = S1 / n and sums in float64 (n terms of float32 would cost the mean its digits, sums about
+    0 those of the deviation where there is an offset)::
+
+        Sp = sum (x - K)^p      mean = K + m      std^2 = S2/n - m^2      kurtosis std^4 = S4/n - 4 m S3/n + 6 m^2 S2/n - 3 m^4
+
+    Samples that are not finite are counted and left out. `Bins` gives the same numbers of a stream.
+
+    Parameters
+    ----------
+    x : [..., n]; float32 is read as it is, everything else as float64. Of float64, what lies within 1e-75 .. 1e75 of the first
+        sample has a kurtosis.
+    threads : at most so many share the rows; the numbers do not depend on it.
+
+    Raises
+    ------
+    ValueError
+        Empty input, or threads below 1.
+
+    Source
+    ------
+    K. Pearson, Das Fehlergesetz und seine Verallgemeinerungen, Biometrika 4 (1905) 169-212 (kurtosis).
+
+    Examples
+    --------
+    >>> d = describe(np.float32([3, -1, np.nan, 3, -1]))
+    >>> d.count.item(), d.bad.item(), d.mean.item(), d.std.item(), d.kurtosis.item()
+    (4, 1, 1.0, 2.0, 1.0)
+    """
+    x = np.asarray(x)
+    if x.ndim == 0 or x.size == 0:
+        raise ValueError(f"describe: x must have samples along its last axis, has shape {x.shape}")
+    rows = np.ascontiguousarray(x.reshape(-1, x.shape[-1]), np.float32 if x.dtype == np.float32 else np.float64)
+    found = np.empty(len(rows), _stats.ROW)
+    shared(lambda a, b: _stats.describe(rows, found, a, b), len(rows), threads)
+    shape = x.shape[:-1]
+    return Description(**{name: found[name].reshape(shape) for name in Description.__dataclass_fields__})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +103,8 @@ class Bin:
     closed_ns : time at which it could be said: end_ns, or the time of the later sample that closed it.
     seen, expected : samples that came (finite or not), and that the rate promises.
     rows : fields count (finite samples), bad (not finite), clipped, flat_run (longest run of identical samples that reaches
-        into the bin), mean, rms (about 0), std (about the mean), min, max, sum, sum_sq; NaN where count is 0.
+        into the bin), mean, rms (about 0), std (about the mean), min, max, sum, sum_sq, crest, skewness, kurtosis (see
+        `Description`); NaN where count is 0.
     """
 
     start_ns: int

@@ -150,6 +150,11 @@ class Library:
         out[...] = 0.5 * (seen.acc + np.conj(np.swapaxes(seen.acc, 1, 2)))
         return out, seen.used
 
+    def average(self, scale: Array) -> Array:
+        """`matrix` times scale float64[n_f] over `weights`, complex128; NaN where the weight is 0."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(self.matrix()[0] * (scale[:, None, None] / self.weights()))
+
     def weights(self) -> Array:
         """Sum of keep^age of the segments, float64[n_ch], with cross float64[n_ch, n_ch]."""
         return self._seen().weight

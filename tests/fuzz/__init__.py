@@ -1,0 +1,1 @@
+"""The compiled code under sanitizers, and fed with bytes nobody meant."""

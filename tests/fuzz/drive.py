@@ -1,0 +1,156 @@
+"""Runs every entry on worse and worse bytes, each in a process of its own, and keeps what breaks it.
+
+::
+
+    python -m tests.fuzz.drive --seconds 10                    # each entry
+    python -m tests.fuzz.drive --only journal --seed 7
+    python -m tests.fuzz.drive --only wire --again build/fuzz/wire-....bin
+
+It finds what it can without sanitizers too, but is meant for the build of tests/fuzz/sanitize.py, which starts it. An input
+that breaks something stays in build/fuzz/: the one being run when the process died, or hung, or raised, or was reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import os
+import re
+import signal
+import sys
+import time
+import traceback
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from tests.fuzz.entries import ENTRIES, Entry
+from tests.fuzz.mutate import mutate
+from tests.fuzz.states import forgotten
+
+ROOT = Path(__file__).parents[2]
+KEPT = ROOT / "build/fuzz"
+HANG_S = 20  # one input under sanitizers; sound ones take milliseconds
+MOST = 5  # findings of one entry, then it is enough
+
+
+class Hung(Exception):
+    """One input took longer than HANG_S."""
+
+
+def _name(entry: Entry) -> str:
+    return re.sub(r"\W+", "-", entry.name)
+
+
+def _reported(entry: Entry) -> list[str]:
+    """What sanitizers said in this child so far, each place once; they write to its stderr."""
+    path = KEPT / f"{_name(entry)}.stderr"
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    said = re.findall(r"^.*(?:runtime error|ERROR: AddressSanitizer).*(?:\n.*){0,4}", text, re.M)
+    return [s for s in said if not (entry.wraps and "signed integer overflow" in s)]
+
+
+def _hung(_signal: int, _frame: object) -> None:
+    raise Hung(f"no end within {HANG_S} s")
+
+
+def one_input(entry: Entry, data: bytes) -> None:
+    signal.setitimer(signal.ITIMER_REAL, HANG_S)
+    faulthandler.dump_traceback_later(2 * HANG_S, exit=True)  # a loop in C hears no signal
+    try:
+        entry.run(data, np.random.default_rng(zlib.crc32(data)))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.cancel_dump_traceback_later()
+
+
+def fuzz(entry: Entry, seconds: float, seed: int) -> int:
+    """Findings; the sound seeds run first and must be taken."""
+    rng = np.random.default_rng([seed, zlib.crc32(entry.name.encode())])
+    running, findings, tries = KEPT / f"{_name(entry)}.running", 0, 0
+    signal.signal(signal.SIGALRM, _hung)
+    seeds = list(entry.seeds(rng))
+    until, told = time.monotonic() + seconds, 0
+    while findings < MOST and (tries < len(seeds) or time.monotonic() < until):
+        data = seeds[tries] if tries < len(seeds) else mutate(seeds, rng, entry.same_size)
+        running.write_bytes(data)  # stays where the process dies
+        tries += 1
+        try:
+            one_input(entry, data)
+            failure = ""
+            if os.fstat(2).st_size:
+                reported = _reported(entry)
+                failure, told = "\n".join(reported[told:]), len(reported)
+        except Exception:
+            failure = traceback.format_exc(limit=-4)
+        if failure:
+            findings += 1
+            kept = KEPT / f"{_name(entry)}-{zlib.crc32(data):08x}.bin"
+            kept.write_bytes(data)
+            print(f"FOUND {entry.name}: {kept.relative_to(ROOT)} ({len(data)} bytes)\n{failure}", flush=True)
+    running.unlink(missing_ok=True)
+    print(f"fuzz: {entry.name}: {tries:,} inputs, {findings} findings", flush=True)
+    return findings
+
+
+def _in_a_child(entry: Entry, seconds: float, seed: int) -> int:
+    """Process id of the child that fuzzes an entry."""
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 2
+    try:
+        os.dup2(os.open(KEPT / f"{_name(entry)}.stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+        status = 1 if fuzz(entry, seconds, seed) else 0
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    os._exit(status)
+
+
+def fuzz_all(entries: list[Entry], seconds: float, seed: int, at_once: int) -> list[str]:
+    """Names of the entries that broke; a child that died keeps its input as <entry>.running."""
+    waiting, children, broken = list(entries), {}, []
+    while waiting or children:
+        while waiting and len(children) < at_once:
+            entry = waiting.pop(0)
+            children[_in_a_child(entry, seconds, seed)] = entry
+        pid, status = os.wait()
+        entry = children.pop(pid)
+        if status:
+            broken.append(entry.name)
+            running = KEPT / f"{_name(entry)}.running"
+            told = os.waitstatus_to_exitcode(status) == 1 and not running.exists()
+            if running.exists():
+                running.rename(kept := KEPT / f"{_name(entry)}-died.bin")
+                print(f"FOUND {entry.name}: the process ended with status {status}: {kept.relative_to(ROOT)}")
+            if not told:
+                print("\n".join((KEPT / f"{_name(entry)}.stderr").read_text(errors="replace").splitlines()[:20]), flush=True)
+    return broken
+
+
+def main() -> int:
+    ask = argparse.ArgumentParser(description="Bytes nobody meant, into every entry.")
+    ask.add_argument("--seconds", type=float, default=3.0, help="each entry")
+    ask.add_argument("--only", help="the entries whose name holds this")
+    ask.add_argument("--seed", type=int, default=1)
+    ask.add_argument("--again", type=Path, help="run this one input (with --only)")
+    given = ask.parse_args()
+    KEPT.mkdir(parents=True, exist_ok=True)
+    entries = [e for e in ENTRIES if not given.only or given.only in e.name]
+    if given.again:
+        signal.signal(signal.SIGALRM, _hung)
+        one_input(entries[0], given.again.read_bytes())
+        return 0
+    missed = forgotten()
+    for name in missed:
+        print(f"FOUND {name} has load(), but no row in tests/fuzz/states.py")
+    broken = fuzz_all(entries, given.seconds, given.seed, os.cpu_count() or 1)
+    print(f"fuzz: {len(entries)} entries, broken: {', '.join(broken) or 'none'}")
+    return 1 if broken or missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
