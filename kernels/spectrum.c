@@ -102,6 +102,12 @@ static void join(const ll_spectrum_sums *s, const ll_sums *older, const ll_sums 
     }
 }
 
+static void copy(const ll_spectrum_sums *s, const ll_sums *to, const ll_sums *from) {
+    memcpy(to->acc, from->acc, s->n_acc * sizeof(double));
+    memcpy(to->weight, from->weight, s->n_pair * sizeof(double));
+    memcpy(to->used, from->used, s->n_pair * sizeof(int64_t));
+}
+
 static void clear(const ll_spectrum_sums *s, const ll_sums *z) {
     memset(z->acc, 0, s->n_acc * sizeof(double));
     memset(z->weight, 0, s->n_pair * sizeof(double));
@@ -198,9 +204,7 @@ static const ll_sums *look(ll_spectrum_sums *s) {
     }
     const ll_sums *newer = &s->part;
     if (tail) {
-        memcpy(s->seen.acc, s->part.acc, s->n_acc * sizeof(double));
-        memcpy(s->seen.weight, s->part.weight, s->n_pair * sizeof(double));
-        memcpy(s->seen.used, s->part.used, s->n_pair * sizeof(int64_t));
+        copy(s, &s->seen, &s->part);
         ll_sums_add(s, s->buffer, (ptrdiff_t)s->cap, tail, &s->seen);
         newer = &s->seen;
     }
@@ -214,7 +218,8 @@ static int merge(ll_spectrum_sums *s, ll_spectrum_sums *other) {
     if (!more) return LL_NOMEM;
     restart(s);
     uint64_t segments = other->segments + whole_segments(other, other->fill);
-    join(s, &s->total, more, segments, &s->total);
+    if (s->filled) join(s, &s->total, more, segments, &s->total);
+    else copy(s, &s->total, more);
     s->segments += segments, s->filled = 1;
     return LL_OK;
 }

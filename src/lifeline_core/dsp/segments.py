@@ -33,7 +33,7 @@ Array = NDArray[Any]
 LANES = frozenset(1 << k for k in range(4, 17))  # the lengths that the compiled lanes take
 GROUP = 8  # segments that are summed in one tree
 IDLE, IDLE_BYTES = 4, 1 << 23  # so many streams are kept for the next call, and none larger than this
-PART = 4  # groups that are added to the totals as one, and that one thread sums at a time
+PART = 16  # groups that are added to the totals as one, and that one thread sums at a time
 
 
 class Stream(Protocol):
@@ -157,7 +157,10 @@ _lock = Lock()
 
 
 def in_order(total: Stream, lend: Callable[[], AbstractContextManager[Stream]], pieces: Sequence[Array], threads: int) -> None:
-    """Sum each piece by itself and merge the sums into total in the pieces' order; every thread needs one more stream."""
+    """Sum each piece by itself and merge the sums into total in the pieces' order; every thread needs one more stream.
+
+    A piece whose turn it is already goes to total itself: a seam behind it makes a part of it, as merging does.
+    """
     count = min(threads, len(pieces))
     turn, broken, ready = 0, False, Condition()
 
@@ -166,14 +169,19 @@ def in_order(total: Stream, lend: Callable[[], AbstractContextManager[Stream]], 
         try:
             with lend() as own:
                 for i in range(first, len(pieces), count):
-                    own.reset()
-                    own.push(pieces[i])
+                    if direct := turn == i:
+                        total.push(pieces[i])
+                        total.restart()
+                    else:
+                        own.reset()
+                        own.push(pieces[i])
                     with ready:
                         while turn != i and not broken:
                             ready.wait()
                         if broken:
                             return
-                        total.merge(own)
+                        if not direct:
+                            total.merge(own)
                         turn += 1
                         ready.notify_all()
         except BaseException:

@@ -5,7 +5,7 @@
     C_ij[k] = |S_ij[k]|^2 / (S_ii[k] S_jj[k])
 
 dsp/segments.py says which samples are a segment; `Running` is the same for a stream. With ``threads=`` rows or stretches of
-64 segments are shared out; the sums of the stretches are added up in their order with one thread too, so the numbers do
+128 segments are shared out; the sums of the stretches are added up in their order with one thread too, so the numbers do
 not depend on it.
 
 Source: P. D. Welch, IEEE Trans. Audio Electroacoust. 15 (1967) 70-73; meaning and edge cases as in scipy.signal.
@@ -108,7 +108,7 @@ def csd_matrix(x: ArrayLike, fs: float = 1.0, *, window: Window = "hann", nperse
     """Estimate all cross-spectra of the rows of x from one set of transforms.
 
     ``S[:, i, j] == scipy.signal.csd(x[i], x[j])``, that is ``mean conj(X_i) X_j``: where row j is row i delayed by d
-    seconds, the phase of S[:, i, j] is -2 pi f d. Keywords as in `welch`. Threads share out stretches of 64 segments.
+    seconds, the phase of S[:, i, j] is -2 pi f d. Keywords as in `welch`. Threads share out stretches of 128 segments.
 
     Returns
     -------
