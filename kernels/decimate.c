@@ -136,7 +136,7 @@ LL_INLINE void join(void *line, const double *hist, size_t before, const void *x
 
 LL_INLINE void remember(double *hist, size_t before, const void *x, size_t n, int wide) {
     size_t kept = n < before ? before - n : 0, from = n < before ? 0 : n - before;
-    memmove(hist, hist + before - kept, kept * sizeof *hist);
+    if (kept) memmove(hist, hist + before - kept, kept * sizeof *hist); /* a filter of one tap has no history */
     for (size_t i = kept; i < before; i++) hist[i] = ll_get(x, from + i - kept, wide);
 }
 
