@@ -125,26 +125,18 @@ def test_replay_refuses_with_the_reason(city: Path, array: Path, arguments: tupl
     assert text in run("replay", *arguments, "--city", city, expect=1, cwd=array.parent).stderr
 
 
+def send(array: Path, city: Path, to: Path) -> subprocess.CompletedProcess[str]:
+    how = ["--rate", 10, "--speed", 0, "--t0", "2026-01-01T00:00:00"]
+    return run("send", array, "--city", city, "--to", f"ipc://{to}/ingest", *how)
+
+
 def test_send_record_replay_is_a_round(city: Path, array: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "lifeline_core"]
     recorder = subprocess.Popen(
         [*command, "record", str(tmp_path / "c.llf"), "--bind", f"ipc://{tmp_path}/ingest", "--seconds", "30"]
     )
     try:
-        sent = run(
-            "send",
-            array,
-            "--city",
-            city,
-            "--to",
-            f"ipc://{tmp_path}/ingest",
-            "--rate",
-            10,
-            "--speed",
-            0,
-            "--t0",
-            "2026-01-01T00:00:00",
-        )
+        sent = send(array, city, tmp_path)
     finally:
         recorder.terminate()
         recorder.wait(10)
@@ -156,20 +148,7 @@ def test_send_record_replay_is_a_round(city: Path, array: Path, tmp_path: Path) 
 def test_serve_send_alarms(city: Path, array: Path, tmp_path: Path) -> None:
     service = subprocess.Popen([sys.executable, "-m", "lifeline_core", "serve", "--config", str(city)], stderr=subprocess.DEVNULL)
     try:
-        run(
-            "send",
-            array,
-            "--city",
-            city,
-            "--to",
-            f"ipc://{tmp_path}/ingest",
-            "--rate",
-            10,
-            "--speed",
-            0,
-            "--t0",
-            "2026-01-01T00:00:00",
-        )
+        send(array, city, tmp_path)
         until, lines = time.monotonic() + 10, ""
         while time.monotonic() < until and lines.count("\n") < 2:
             lines = run("alarms", "--from", f"ipc://{tmp_path}/feed", "--json").stdout

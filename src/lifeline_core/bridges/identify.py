@@ -131,12 +131,17 @@ def modes_of(poles: Modes, duration_s: float, *, f_min: float = 0.0, f_max: floa
 
 @dataclass(frozen=True, slots=True)
 class StabilisationDiagram:
-    """Every pole of every order (``poles``), which of them are stable (bool[n_poles]), and the ``modes`` made of them."""
+    """Every pole of every order (``poles``) and the ``modes`` made of them."""
 
     poles: Modes
-    stable: NDArray[np.bool_]
     modes: Modes
     duration_s: float
+    demands: Demands
+
+    @property
+    def stable(self) -> NDArray[np.bool_]:
+        """Which of the poles have a neighbour in the order below, bool[n_poles]."""
+        return stable(self.poles, self.demands)
 
 
 def stabilisation(x: ArrayLike, fs: float, f_max: float | None = None, *, f_min: float = 0.0, br: int = 30, order_max: int = 60,
@@ -146,7 +151,7 @@ def stabilisation(x: ArrayLike, fs: float, f_max: float | None = None, *, f_min:
     poles = ssi_cov(y, fs, br=br, order_max=order_max, uncertainty=True)
     duration_s = y.shape[-1] / fs
     modes = modes_of(poles, duration_s, f_min=f_min, f_max=0.45 * fs if f_max is None else f_max, demands=demands)
-    return StabilisationDiagram(poles, stable(poles, demands), modes, duration_s)
+    return StabilisationDiagram(poles, modes, duration_s, demands)
 
 
 def identify_modes(x: ArrayLike, fs: float, f_max: float | None = None, *, f_min: float = 0.0, br: int = 30, order_max: int = 60,

@@ -180,5 +180,4 @@ def ssi_cov(x: ArrayLike, fs: float, *, br: int = 30, order_max: int = 60, uncer
     room = max((y.shape[-1] - lags) // max(4 * lags, 1), 1) if y.ndim == 2 else 1
     blocks = n_blocks if n_blocks is not None else min(UNCERTAIN_BLOCKS, room)
     with threadpool_limits(1, "blas"):
-        covariances = lag_covariances(y, fs, lags, n_blocks=blocks)
-    return ssi_from(covariances, br, order_max, uncertainty=uncertainty)
+        return _identify(lag_covariances(y, fs, lags, n_blocks=blocks), br, order_max, uncertainty)

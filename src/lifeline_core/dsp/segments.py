@@ -201,12 +201,6 @@ def whole_number(name: str, value: Any) -> int:
     return int(value)
 
 
-def thread_count(threads: Any) -> int:
-    if whole_number("threads", threads) < 1:
-        raise ValueError(f"threads must be a whole number of at least 1, not {threads!r}")
-    return int(threads)
-
-
 def samples(x: ArrayLike, name: str = "x") -> tuple[Array, bool]:
     """As float32 (True) or float64 (False) with samples side by side; empty, complex and scalars are refused."""
     a = np.asarray(x)

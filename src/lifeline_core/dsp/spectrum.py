@@ -20,8 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from lifeline_core.dsp.medians import medians
 from lifeline_core.dsp.running import Running
-from lifeline_core.dsp.segments import GROUP, Array, Cut, Window, averaged, cut, rounded, samples, thread_count
-from lifeline_core.dsp.threads import shared
+from lifeline_core.dsp.segments import GROUP, Array, Cut, Window, averaged, cut, rounded, samples
+from lifeline_core.dsp.threads import shared, thread_count
 
 __all__ = ["Running", "coherence", "coherence_matrix", "csd_matrix", "spectrogram", "welch"]
 

@@ -8,6 +8,13 @@ from itertools import pairwise
 from typing import Any
 
 
+def thread_count(threads: Any) -> int:
+    """threads as an int; ValueError unless it is a whole number of at least 1."""
+    if isinstance(threads, bool) or int(threads) != threads or threads < 1:
+        raise ValueError(f"threads must be a whole number of at least 1, not {threads!r}")
+    return int(threads)
+
+
 def shared(work: Callable[[int, int], Any], n: int, threads: int, unit: int = 1) -> list[Any]:
     """work(begin, end) over 0 .. n in at most ``threads`` contiguous parts, borders at multiples of ``unit``.
 
@@ -18,11 +25,10 @@ def shared(work: Callable[[int, int], Any], n: int, threads: int, unit: int = 1)
     ValueError
         threads is not a whole number of at least 1.
     """
-    if isinstance(threads, bool) or int(threads) != threads or threads < 1:
-        raise ValueError(f"threads must be a whole number of at least 1, not {threads!r}")
+    asked = thread_count(threads)
     if n == 0:
         return []
-    count = max(1, min(int(threads), -(-n // unit)))
+    count = min(asked, -(-n // unit))
     border = [min(n, -(-n * i // (count * unit)) * unit) for i in range(count + 1)]
     parts = [(a, b) for a, b in pairwise(border) if b > a]
     if len(parts) == 1:
