@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import msgpack
@@ -15,9 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from lifeline_core.bridges.cables import cable_frequency
 from lifeline_core.detectors import TABLE, find
 from lifeline_core.detectors.base import Detector, Group
 from lifeline_core.model import BREAKS, NS, Block, Break, Channel, Finding, Site, Watch
+from lifeline_core.synth.bridge import mode_acceleration
+from lifeline_core.synth.chain import chain
 
 T0 = 1_700_000_000 * NS - 1_700_000_000 * NS % (600 * NS)
 SITE = Site(name="s", domain="water")
@@ -82,7 +86,55 @@ def ailing() -> NDArray[np.float64]:
     return x
 
 
+@cache
+def _structure() -> NDArray[np.float64]:
+    """A chain of two that is soft from one minute to another, 10 Hz."""
+    draw, minute = rng(), 600
+    parts = [chain(2, 1.2, (0.02, 0.02), ground=0.6 if 24 <= k < 30 else 1.0).acceleration(minute, 10.0, draw) for k in range(36)]
+    return np.concatenate(parts, axis=1)
+
+
+@cache
+def _cables() -> NDArray[np.float64]:
+    """Two cables of 20 m; the first is slack from one minute to another, 32 Hz."""
+    draw, minute = rng(), 32 * 60
+    rows = []
+    for slack in (0.7, 1.0):
+        parts = [[mode_acceleration(cable_frequency(1e6 * (slack if 2 <= k < 4 else 1.0), n, 20.0, 100.0), 0.005, 32.0,
+                                    draw.standard_normal(minute)) for n in (1, 2, 3, 4, 5)] for k in range(6)]
+        rows.append(np.concatenate([np.sum([p / p.std() for p in part], axis=0) for part in parts]))
+    return np.stack(rows)
+
+
+@cache
+def _joint() -> NDArray[np.float64]:
+    """A joint and the temperature it follows, but for some minutes; 1 Hz."""
+    t = np.arange(60 * 44) / 60.0
+    air = 15 + 5 * np.sin(t / 4)
+    x = np.stack([2 * air + rng().normal(0, 0.1, t.size), air])
+    x[0, 60 * 32 : 60 * 38] += 5.0
+    return x
+
+
+def structure() -> NDArray[np.float64]:
+    return _structure().copy()
+
+
+def cables() -> NDArray[np.float64]:
+    return _cables().copy()
+
+
+def joint() -> NDArray[np.float64]:
+    return _joint().copy()
+
+
 CASES: dict[str, Case] = {
+    "modal": Case({"window_s": 60, "learn": 2, "train": 10, "block_rows": 9, "order_max": 16, "confirm": 2}, structure, 10),
+    "cable": Case({"cables": {f"c{i}": {"length_m": 20.0, "mass_kg_m": 100.0, "as_built_kn": 1000.0, "ei_nm2": 0.0}
+                              for i in range(2)},
+                   "deviations": [{"severity": 3, "off": 0.1}], "bin_s": 60, "confirm": 1}, cables, 32),
+    "regressed": Case({"environment": ["c1"], "bin_s": 60, "train": 20, "confirm": 2, "limits": [{"severity": 2, "above": 2.0}]},
+                      joint, 1),
     "level": Case(
         {
             "limits": [{"severity": 2, "above": 25.0}, {"severity": 4, "above": 50.0}],

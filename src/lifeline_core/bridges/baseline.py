@@ -16,15 +16,20 @@ Roeck, Earthq. Eng. Struct. Dyn. 30 (2001) 149-171 (two slopes about the freezin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+from threadpoolctl import threadpool_limits
+
+from lifeline_core.errors import StateError
 
 Real = NDArray[np.float64]
 
+VERSION = 1
 FEWEST_PER_MODE = 3  # windows for each mode of a covariance
 ROUNDS = 200  # of estimation with missing values
 
@@ -83,6 +88,25 @@ class Baseline:
     cov: Real
     limit: float
     windows: int
+
+    def save(self) -> dict[str, Any]:
+        """As a map of plain values and bytes."""
+        arrays = {key: getattr(self, key).tobytes() for key in ("centre", "spread", "weights", "leverage", "cov")}
+        return {**arrays, "v": VERSION, "hinge": self.hinge, "limit": self.limit, "windows": self.windows}
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Baseline:
+        """What `save` gave; StateError for anything else."""
+        if state.get("v") != VERSION:
+            raise StateError(f"baseline: state of version {VERSION}, got {state.get('v')!r}")
+        try:
+            centre, spread, weights, leverage, cov = (np.frombuffer(state[k]).copy()
+                                                      for k in ("centre", "spread", "weights", "leverage", "cov"))
+            modes, columns = round(len(cov) ** 0.5), round(len(leverage) ** 0.5)
+            return cls(centre, spread, float(state["hinge"]), weights.reshape(columns, modes), leverage.reshape(columns, columns),
+                       cov.reshape(modes, modes), float(state["limit"]), int(state["windows"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise StateError(f"baseline cannot be restored: {error}") from error
 
     def _design(self, e: Real) -> Real:
         z = (e - self.centre) / self.spread
@@ -221,11 +245,12 @@ def fit_baseline(f_hz: ArrayLike, env: ArrayLike | None = None, *, false_alarms:
     spread = e.std(axis=0)
     nothing = np.empty(0)
     b = Baseline(e.mean(axis=0), np.where(spread > 0, spread, 1.0), float("nan"), nothing, nothing, nothing, 0.0, n)
-    if bilinear and e.shape[1] and n >= 40:
-        b = replace(b, hinge=_find_hinge(f, e, b))
-    x = b._design(e)
-    weights, rest, cov = _fit(f, x)
-    leverage = np.asarray(np.linalg.pinv(x.T @ x), np.float64)
+    with threadpool_limits(1, "blas"):  # matrices this small only wait for a second core
+        if bilinear and e.shape[1] and n >= 40:
+            b = replace(b, hinge=_find_hinge(f, e, b))
+        x = b._design(e)
+        weights, rest, cov = _fit(f, x)
+        leverage = np.asarray(np.linalg.pinv(x.T @ x), np.float64)
     own = np.einsum("ni,ij,nj->n", x, leverage, x)
     return replace(b, weights=weights, leverage=leverage, cov=cov, limit=_limit(rest, own, cov, x.shape[1], false_alarms))
 

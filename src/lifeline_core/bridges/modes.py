@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +40,17 @@ class Modes:
         """The rows of ``index``."""
         return Modes(self.f_hz[index], self.damping[index], self.shapes[index], self.f_sd_hz[index], self.damping_sd[index],
                      self.order[index], self.refused)
+
+    def packed(self) -> list[bytes]:
+        """For a saved state: everything but ``refused``."""
+        return [a.tobytes() for a in (self.f_hz, self.damping, self.shapes, self.f_sd_hz, self.damping_sd, self.order)]
+
+    @classmethod
+    def unpacked(cls, parts: Sequence[bytes]) -> Modes:
+        """What `packed` gave."""
+        f, z, f_sd, z_sd = (np.frombuffer(parts[i]).copy() for i in (0, 1, 3, 4))
+        shapes = np.frombuffer(parts[2], np.complex128).reshape(len(f), -1 if len(f) else 0).copy()
+        return cls(f, z, shapes, f_sd, z_sd, np.frombuffer(parts[5], np.int64).copy())
 
 
 def mac(a: ArrayLike, b: ArrayLike) -> Any:

@@ -27,6 +27,7 @@ from lifeline_core.bridges.modes import Complex, Modes, Real, normalised
 
 OVERSAMPLING = 12
 UNCERTAIN_BLOCKS = 40
+NOTHING = 1e-13  # of the largest singular value
 
 
 def toeplitz(r: Real, br: int) -> Real:
@@ -76,6 +77,11 @@ def _identify(lags: Lags, br: int, order_max: int, uncertainty: bool) -> Modes:
         u, s = u_all[:, :rank], s_all[:rank]
     else:
         u, s, _ = leading(t, rank)
+    rank = int(np.count_nonzero(s > NOTHING * s[0])) if s[0] > 0.0 else 0  # a dead channel, silence: fewer directions than rows
+    if rank < 2:
+        none = np.empty(0)
+        return Modes(none, none, np.empty((0, n_ch), np.complex128), none, none, np.empty(0, np.int64))
+    u, s = u[:, :rank], s[:rank]
     o = u * np.sqrt(s)
     up, down = o[:-n_ch], o[n_ch:]
     q, tri = linalg.qr(up, mode="economic", check_finite=False)

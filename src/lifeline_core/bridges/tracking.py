@@ -22,7 +22,7 @@ from lifeline_core.bridges.identify import Demands, clusters
 from lifeline_core.bridges.modes import Complex, Modes, Real, mac, normalised
 from lifeline_core.errors import StateError
 
-VERSION = 1
+VERSION = 2
 
 
 def common_modes(windows: Sequence[Modes], *, share: float = 0.5, apart: float = 0.06) -> Modes:
@@ -42,6 +42,19 @@ def common_modes(windows: Sequence[Modes], *, share: float = 0.5, apart: float =
     return every.take(np.array(rows, np.intp))
 
 
+def wide_gates(reference: Modes, *, most: float = 0.25, least: float = 0.02) -> Real:
+    """Gates as wide as the neighbours allow, float64[n]: a grave loss of stiffness must not take a mode out of sight.
+
+    Half of the relative distance to the nearest mode of a similar shape (MAC above 0.5), within ``least`` .. ``most``; modes
+    of other shapes are told apart by these.
+    """
+    f = reference.f_hz
+    far = np.abs(f[:, None] - f) / np.minimum(f[:, None], f)
+    far[(mac(reference.shapes, reference.shapes) <= 0.5) | np.eye(len(f), dtype=bool)] = np.inf
+    gates: Real = np.clip(0.5 * far.min(axis=1, initial=np.inf), least, most)
+    return gates
+
+
 class Tracker:
     """Follows reference modes.
 
@@ -49,18 +62,20 @@ class Tracker:
     ----------
     reference : Modes
         What to follow.
-    gate_f : largest relative distance of frequency.
+    gate_f : largest relative distance of frequency, one for all or one for each reference.
     gate_mac : largest 1 - MAC.
     follow : share of the way that a reference goes to what was found, each window; 0: it stays.
     """
 
-    def __init__(self, reference: Modes, *, gate_f: float = 0.08, gate_mac: float = 0.3, follow: float = 0.02) -> None:
-        for name, value in (("gate_f", gate_f), ("gate_mac", gate_mac)):
-            if not 0.0 < value < 1.0:
-                raise ValueError(f"{name} must lie between 0 and 1, is {value}")
+    def __init__(self, reference: Modes, *, gate_f: float | Real = 0.08, gate_mac: float = 0.3, follow: float = 0.02) -> None:
+        gates = np.broadcast_to(np.asarray(gate_f, np.float64), reference.f_hz.shape).copy()
+        if not ((gates > 0.0) & (gates < 1.0)).all():
+            raise ValueError(f"gate_f must lie between 0 and 1, is {gate_f}")
+        if not 0.0 < gate_mac < 1.0:
+            raise ValueError(f"gate_mac must lie between 0 and 1, is {gate_mac}")
         if not 0.0 <= follow <= 1.0:
             raise ValueError(f"follow must lie in 0 .. 1, is {follow}")
-        self.gate_f, self.gate_mac, self.follow = gate_f, gate_mac, follow
+        self.gate_f, self.gate_mac, self.follow = gates, gate_mac, follow
         self.f_hz: Real = reference.f_hz.copy()
         self.shapes: Complex = normalised(reference.shapes)
 
@@ -69,7 +84,7 @@ class Tracker:
         out = np.full(len(self.f_hz), -1, np.int64)
         if not len(found) or not len(self.f_hz):
             return out
-        far = np.abs(found.f_hz[None, :] - self.f_hz[:, None]) / (self.gate_f * self.f_hz[:, None])
+        far = np.abs(found.f_hz[None, :] - self.f_hz[:, None]) / (self.gate_f * self.f_hz)[:, None]
         unlike = (1.0 - mac(self.shapes, found.shapes)) / self.gate_mac
         inside = (far <= 1.0) & (unlike <= 1.0)
         cost = np.where(inside, far + unlike, 100.0)  # far above any sum of costs that may be
@@ -92,12 +107,30 @@ class Tracker:
         self.shapes[there] += self.follow * (shapes * (turn * size)[:, None] - self.shapes[there])
         return f
 
+    def keep(self, which: NDArray[np.bool_]) -> None:
+        """Follow these references only."""
+        self.f_hz, self.shapes, self.gate_f = self.f_hz[which].copy(), self.shapes[which].copy(), self.gate_f[which].copy()
+
+    @classmethod
+    def of(cls, state: dict[str, Any], n_modes: int, **kw: float) -> Tracker:
+        """A tracker of ``n_modes`` modes from what `save` gave, whatever the shapes' number of channels."""
+        try:
+            shapes = np.frombuffer(state["shapes"], np.complex128).reshape(n_modes, -1)
+        except (KeyError, TypeError, ValueError) as error:
+            raise StateError(f"tracker cannot be restored: {error}") from error
+        nothing = np.zeros(n_modes)
+        new = cls(Modes(nothing, nothing, shapes, nothing, nothing, np.zeros(n_modes, np.int64)), **kw)
+        new.load(state)
+        return new
+
     def save(self) -> dict[str, Any]:
-        return {"v": VERSION, "f": self.f_hz.tobytes(), "shapes": self.shapes.tobytes()}
+        return {"v": VERSION, "f": self.f_hz.tobytes(), "shapes": self.shapes.tobytes(), "gates": self.gate_f.tobytes()}
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from what `save` gave; StateError where it has other modes or channels."""
         f, shapes = np.frombuffer(state.get("f", b"")), np.frombuffer(state.get("shapes", b""), np.complex128)
-        if state.get("v") != VERSION or f.shape != self.f_hz.shape or shapes.size != self.shapes.size:
+        gates = np.frombuffer(state.get("gates", b""))
+        same = f.shape == self.f_hz.shape == gates.shape and shapes.size == self.shapes.size
+        if state.get("v") != VERSION or not same:
             raise StateError(f"tracker: saved state is of another version or has not {len(self.f_hz)} modes")
-        self.f_hz, self.shapes = f.copy(), shapes.reshape(self.shapes.shape).copy()
+        self.f_hz, self.shapes, self.gate_f = f.copy(), shapes.reshape(self.shapes.shape).copy(), gates.copy()

@@ -7,9 +7,12 @@ from importlib import import_module
 from lifeline_core.detectors.base import Detector
 
 TABLE: dict[str, str] = {
+    "cable": "Cable",
     "health": "Health",
     "leak": "Leak",
     "level": "Level",
+    "modal": "Modal",
+    "regressed": "Regressed",
     "shock": "Shock",
     "spectral": "Spectral",
     "transient": "Transient",

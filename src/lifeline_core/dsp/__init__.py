@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lifeline_core.dsp.aic import aic_onset
 from lifeline_core.dsp.counts import counts_to_float
-from lifeline_core.dsp.cusum import Cusum, cusum
+from lifeline_core.dsp.cusum import Cusum, cusum, cusum_threshold
 from lifeline_core.dsp.dcblock import DcBlock
 from lifeline_core.dsp.decimate import Decimator, decimate
 from lifeline_core.dsp.designs import bandpass, highpass, notch_bank
@@ -43,6 +43,7 @@ __all__ = [
     "counts_to_float",
     "csd_matrix",
     "cusum",
+    "cusum_threshold",
     "damage",
     "decimate",
     "describe",
