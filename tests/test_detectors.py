@@ -129,6 +129,7 @@ def joint() -> NDArray[np.float64]:
 
 
 CASES: dict[str, Case] = {
+    "binned": Case({"limits": [{"severity": 2, "above": 10.0}], "statistic": "max", "bin_s": 5}, stepped, 10),
     "modal": Case({"window_s": 60, "learn": 2, "train": 10, "block_rows": 9, "order_max": 16, "confirm": 2}, structure, 10),
     "cable": Case({"cables": {f"c{i}": {"length_m": 20.0, "mass_kg_m": 100.0, "as_built_kn": 1000.0, "ei_nm2": 0.0}
                               for i in range(2)},

@@ -7,6 +7,7 @@ from importlib import import_module
 from lifeline_core.detectors.base import Detector
 
 TABLE: dict[str, str] = {
+    "binned": "Binned",
     "cable": "Cable",
     "health": "Health",
     "leak": "Leak",

@@ -1,0 +1,171 @@
+"""A statistic of clock-aligned bins against ordered limits: the 10-minute mean of wind, the daily peak of a strain.
+
+A bin speaks once, when its last sample is there. A bin of which less than ``coverage`` came says nothing, and an alarm goes
+on. "Reaches" is told apart from "exceeds": equal as float32 reaches.
+
+Source of the practice: 10-minute bins of the clock, coverage 0.7: bridge monitoring programs in service
+(zjkl19/GuanbingBridgeMonitoring); dead band as in ISA-18.2-2016.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from msgspec import Meta
+
+from lifeline_core.detectors.base import Detector, Group, Limit, Params
+from lifeline_core.dsp.stats import NS, Bin, Bins
+from lifeline_core.errors import StateError
+from lifeline_core.model import Block, Break, Channel, Finding, Site, Watch
+
+VERSION = 1
+SIDES = ("above", "below")
+
+
+class BinnedParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Keys of a ``binned`` watch."""
+
+    limits: Annotated[tuple[Limit, ...], Meta(min_length=1, description="limits of the statistic, in the channel's unit")]
+    statistic: Annotated[
+        Literal["mean", "max", "min", "rms", "std", "peak"],
+        Meta(description="of the samples in a bin; std is the RMS about the mean, peak the largest distance from it"),
+    ] = "mean"
+    bin_s: Annotated[float, Meta(ge=0.1, le=86400.0, description="length of a bin; bins begin at its multiples, UTC")] = 600.0
+    coverage: Annotated[float, Meta(gt=0.0, le=1.0, description="a bin with a smaller part of its samples says nothing")] = 0.7
+    hysteresis: Annotated[float, Meta(ge=0.0, description="over at the mildest limit less (plus, for below) this")] = 0.0
+    strict: Annotated[bool, Meta(description="a limit must be exceeded; otherwise reaching it is enough")] = False
+
+    def faults(self) -> list[str]:
+        found = []
+        for side in SIDES:
+            rows = self.side(side)
+            found += [f"limits: severity must rise with the limit, is {a[1]} {side} {a[0]} and {b[1]} {side} {b[0]}"
+                      for a, b in pairwise(rows) if a[0] == b[0] or a[1] >= b[1]]
+        if (up := self.side("above")) and (down := self.side("below")) and down[0][0] >= up[0][0]:
+            found.append(f"limits: limits below must be under those above, are {down[0][0]} and {up[0][0]}")
+        return found
+
+    def side(self, side: str) -> list[tuple[float, int]]:
+        """Limits and severities of one side, mild to extreme."""
+        rows = [(getattr(r, side), r.severity) for r in self.limits if getattr(r, side) is not None]
+        return sorted(rows, reverse=side == "below")
+
+
+@dataclass(slots=True)
+class _Open:
+    """What is on at one channel: on which side (0 above, 1 below), since when, how grave."""
+
+    severity: int = 0
+    side: int = 0
+    onset_ns: int = 0
+
+
+class Binned(Detector):
+    """Kind ``binned``, source = the channel's name; ``value`` is the statistic of the bin that decided, ``onset_ns`` the start of
+    the first bin beyond the mildest limit, ``t_ns`` the end of the bin."""
+
+    PARAMS = BinnedParams
+    KINDS = ("binned",)
+
+    def __init__(self, watch: Watch, groups: Sequence[Group], site: Site) -> None:
+        super().__init__(watch, groups, site)
+        if watch.params is None:
+            raise ValueError("limits: must be given, are none")
+        self.params: BinnedParams = watch.params
+        if found := self.params.faults():
+            raise ValueError("; ".join(found))
+        self._sides = [self.params.side(side) for side in SIDES]
+        self._bins = [Bins(len(g.channels), round(self.params.bin_s * NS), [c.range for c in g.channels]) for g in self.groups]
+        self._open = [[_Open() for _ in g.channels] for g in self.groups]
+        self._historical = [False for _ in self.groups]
+        self._last: dict[str, float] = {}  # for report(): not state
+
+    def push(self, group: int, block: Block) -> list[Finding]:
+        x, found = np.ascontiguousarray(block.x, dtype=np.float32), []
+        for begin, end, closed in self._bins[group].walk(x, block.anchor_ns, block.index, block.rate_num, block.rate_den):
+            self._historical[group] |= block.historical and end > begin
+            if closed is not None:
+                found += self._close(group, closed)
+        return found
+
+    def gap(self, group: int, brk: Break) -> list[Finding]:
+        """Nothing: the bin goes on with what comes."""
+        return []
+
+    def flush(self) -> list[Finding]:
+        return [f for g, bins in enumerate(self._bins) if (b := bins.flush()) is not None for f in self._close(g, b)]
+
+    def _close(self, group: int, b: Bin) -> list[Finding]:
+        found: list[Finding] = []
+        for i, channel in enumerate(self.groups[group].channels):
+            value = self._value(b, i)
+            if b.coverage(i) >= self.params.coverage and value == value:
+                self._last[channel.name] = value
+                found += self._grade(self._open[group][i], channel, value, b, b.coverage(i), self._historical[group])
+        self._historical[group] = False
+        return found
+
+    def _value(self, b: Bin, i: int) -> float:
+        rows = b.rows
+        if self.params.statistic == "peak":
+            mean = float(rows["mean"][i])
+            return max(float(rows["max"][i]) - mean, mean - float(rows["min"][i]))
+        return float(rows[self.params.statistic][i])
+
+    def _reached(self, side: int, value: float, limit: float) -> bool:
+        v, at = np.float32(value), np.float32(limit)
+        if v == at:
+            return not self.params.strict
+        return bool(v > at) if side == 0 else bool(v < at)
+
+    def _grade(self, on: _Open, channel: Channel, value: float, b: Bin, coverage: float, historical: bool) -> list[Finding]:
+        found = []
+        for side, rows in enumerate(self._sides):
+            reached = [r for r in rows if self._reached(side, value, r[0])]
+            if on.severity and on.side == side and not reached:
+                mild = rows[0][0] - self.params.hysteresis if side == 0 else rows[0][0] + self.params.hysteresis
+                if not self._reached(side, value, mild):
+                    found.insert(0, self._say(on, channel, value, rows[0][0], b, coverage, historical, False))
+                    on.severity = 0
+            elif reached and (not on.severity or on.side != side or reached[-1][1] > on.severity):
+                if on.severity and on.side != side:  # from one side to the other within a bin: the first is over
+                    found.append(self._say(on, channel, value, self._sides[on.side][0][0], b, coverage, historical, False))
+                    on.severity = 0
+                if not on.severity:
+                    on.side, on.onset_ns = side, b.start_ns
+                on.severity = reached[-1][1]
+                found.append(self._say(on, channel, value, reached[-1][0], b, coverage, historical, True))
+        return found
+
+    def _say(self, on: _Open, channel: Channel, value: float, limit: float, b: Bin, coverage: float, historical: bool,
+             active: bool) -> Finding:
+        beyond = value - limit if on.side == 0 else limit - value
+        where = {} if channel.position_m is None else {"position_m": channel.position_m}
+        return Finding(
+            kind="binned", t_ns=b.closed_ns, onset_ns=on.onset_ns, active=active, severity=on.severity,
+            score=max(0.0, 1.0 + beyond / (abs(limit) or 1.0)), value=value, limit=limit, unit=channel.unit, source=channel.name,
+            where=where, quality=coverage, historical=historical,
+            evidence={"statistic": self.params.statistic, "bin_start_ns": b.start_ns, "bin_s": self.params.bin_s,
+                      "coverage": coverage, "side": SIDES[on.side],
+                      "relation": "reaches" if np.float32(value) == np.float32(limit) else "exceeds"},
+        )  # fmt: skip
+
+    def report(self) -> list[dict[str, Any]]:
+        return [{"channel": name, self.params.statistic: value} for name, value in self._last.items()]
+
+    def save(self) -> dict[str, Any]:
+        return {"version": VERSION, "bins": [b.save() for b in self._bins], "historical": list(self._historical),
+                "open": [[[o.severity, o.side, o.onset_ns] for o in group] for group in self._open]}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        shape = [len(g.channels) for g in self.groups]
+        if state.get("version") != VERSION or [len(g) for g in state.get("open", ())] != shape:
+            raise StateError(f"binned: saved state is of another version or not of {shape} channels")
+        for bins, saved in zip(self._bins, state["bins"], strict=True):
+            bins.load(bytes(saved))
+        self._historical = [bool(h) for h in state["historical"]]
+        self._open = [[_Open(*(int(v) for v in o)) for o in group] for group in state["open"]]
