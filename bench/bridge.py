@@ -25,10 +25,10 @@ WATCHES = {  # the keys of each kind of watch
     "spectral": f'profile = "bridge.girder-acceleration"\nfrequency_limits = {DROPS}\nf_max = 20.0',  # one watch, to 20 Hz
     "shock": 'profile = "bridge.shock"',
     "girder": 'profile = "bridge.girder-acceleration"',
-    "modal": 'profile = "bridge.modal"',
+    "frequency": 'profile = "bridge.frequency-drop"',
 }
 DETECTORS = ("girder", "shock")  # with the automatic health watch: every bridge detector there is
-TOGETHER, APART = ("spectral", "shock"), ("girder", "modal", "shock")  # and frequencies watched too, with one spectrum or two
+TOGETHER, APART = ("spectral", "shock"), ("girder", "frequency", "shock")  # and frequencies watched too, with one spectrum or two
 
 
 @dataclass(frozen=True)

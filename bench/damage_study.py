@@ -79,8 +79,9 @@ def case(seed: int) -> str:
     found, t = windows(seed)
     with_env, without = run(found, t), run(found, None)
     rule = simple(found)
-    return (f"seed {seed}: with temperature after {with_env[0]:.0f} h (f1 {with_env[2]:+.2%}), {with_env[1]} alarms before; without "
-            f"after {without[0]:.0f} h, {without[1]} before; f1 5 % below its first: after {rule[0]:.0f} h, {rule[1]} hours before")
+    parts = [f"{name} after {after:.0f} h (f1 {moved:+.2%}), {before} alarms before"
+             for name, (after, before, moved) in (("with temperature", with_env), ("without", without))]
+    return f"seed {seed}: {'; '.join(parts)}; f1 5 % below its first: after {rule[0]:.0f} h, {rule[1]} hours before"
 
 
 def main() -> None:

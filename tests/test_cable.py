@@ -18,7 +18,7 @@ L, M, KN, EI = 60.0, 50.0, 2086.38, 8e5
 CHANNELS = (Channel(name="c1", site="b", device=1, channel=0, rate_hz=float(FS), unit="m/s2"),
             Channel(name="c2", site="b", device=1, channel=1, rate_hz=float(FS), unit="m/s2"))
 ROW = {"length_m": L, "mass_kg_m": M, "as_built_kn": KN, "ei_nm2": EI, "ends": "clamped"}
-KEYS = {"cables": {"c1": ROW, "c2": ROW}, "bin_s": BIN, "confirm": 2,
+KEYS = {"cables": [ROW, ROW], "bin_s": BIN, "confirm": 2,
         "deviations": [{"severity": 3, "off": 0.10}, {"severity": 4, "off": 0.15}]}
 
 
@@ -59,7 +59,7 @@ def test_a_deviation_is_graded_and_ends() -> None:
 
 def test_stiffness_may_be_left_to_the_fit() -> None:
     row = {k: v for k, v in ROW.items() if k != "ei_nm2"}
-    d = build(cables={"c1": row, "c2": row})
+    d = build(cables=[row, row])
     play(d, [(KN * 1.04, KN)])
     assert [r["tension_kn"] for r in d.report()] == pytest.approx([KN * 1.04, KN], rel=0.02)
 
@@ -71,7 +71,7 @@ def test_noise_says_nothing() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ValueError, match="cables: must have a row for every channel of the watch, has none for c2"):
-        build(cables={"c1": ROW})
+    with pytest.raises(ValueError, match="cables: must have a row for each of 2 channels, has 1"):
+        build(cables=[ROW])
     with pytest.raises(ValueError, match="severity must rise"):
         build(deviations=[{"severity": 4, "off": 0.1}, {"severity": 3, "off": 0.2}])

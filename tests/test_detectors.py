@@ -79,6 +79,13 @@ def leak() -> NDArray[np.float64]:
     return x + rng().normal(0, 0.2, x.shape)
 
 
+def wear() -> NDArray[np.float64]:
+    t = np.arange(32 * 90) / 32
+    x = 40 + np.sin(2 * np.pi * 0.25 * t) + rng().normal(0, 0.05, (2, t.size))
+    x[0, 32 * 30 : 32 * 50] += 8 * np.sin(2 * np.pi * 0.5 * t[: 32 * 20])
+    return x
+
+
 def ailing() -> NDArray[np.float64]:
     x = rng().normal(0, 1, (2, 100 * 40))
     x[0, 500:2500] = 0.5
@@ -131,10 +138,9 @@ def joint() -> NDArray[np.float64]:
 CASES: dict[str, Case] = {
     "binned": Case({"limits": [{"severity": 2, "above": 10.0}], "statistic": "max", "bin_s": 5}, stepped, 10),
     "modal": Case({"window_s": 60, "learn": 2, "train": 10, "block_rows": 9, "order_max": 16, "confirm": 2}, structure, 10),
-    "cable": Case({"cables": {f"c{i}": {"length_m": 20.0, "mass_kg_m": 100.0, "as_built_kn": 1000.0, "ei_nm2": 0.0}
-                              for i in range(2)},
+    "cable": Case({"cables": [{"length_m": 20.0, "mass_kg_m": 100.0, "as_built_kn": 1000.0, "ei_nm2": 0.0}] * 2,
                    "deviations": [{"severity": 3, "off": 0.1}], "bin_s": 60, "confirm": 1}, cables, 32),
-    "regressed": Case({"environment": ["c1"], "bin_s": 60, "train": 20, "confirm": 2, "limits": [{"severity": 2, "above": 2.0}]},
+    "regressed": Case({"bin_s": 60, "train": 20, "confirm": 2, "limits": [{"severity": 2, "above": 2.0}]},
                       joint, 1),
     "level": Case(
         {
@@ -152,6 +158,18 @@ CASES: dict[str, Case] = {
     "shock": Case({"limits": [{"severity": 2, "above": 0.5}, {"severity": 3, "above": 2.0}]}, quake, 100),
     "transient": Case({"limits": [{"severity": 2, "above": 0.5}]}, burst, 128, {"node": "J1"}),
     "leak": Case({"sections": [{"length_m": 100.0, "speed_mps": 1000.0}], "average_s": 5.0}, leak, 2048),
+    "cycles": Case(
+        {
+            "exponent": 3.0,
+            "period_s": 10.0,
+            "gate": 0.5,
+            "damage_limits": [{"severity": 1, "above": 2000.0}, {"severity": 3, "above": 10000.0}],
+            "count_limits": [{"severity": 2, "above": 2.0}],
+            "count_range": 10.0,
+        },
+        wear,
+        32,
+    ),
     "health": Case({"flat_s": 5.0}, ailing, 100, {"range": (-10.0, 10.0)}, ("flat-line", "clipping", "offline", "gap", "clock")),
 }
 

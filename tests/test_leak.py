@@ -56,7 +56,7 @@ def test_found_where_it_is_and_ended() -> None:
     e = raised.evidence
     assert e["delay_s"] == pytest.approx(-20 / 480, abs=1e-3) and e["phat_delay_s"] == pytest.approx(-20 / 480, abs=1e-3)
     assert e["windows"] == 2 and e["clock"] == "stated" and e["reasons"] == [] and 0 < e["coherence"] < 1
-    assert set(e["budget_m"]) == {"delay", "clock", "speed"} and 1 < e["band_hz"][1] < 512
+    assert set(e["budget_m"]) == {"delay", "clock", "speed", "length"} and 1 < e["band_hz"][1] < 512
     assert ended.onset_ns == raised.onset_ns and ended.source == raised.source and ended.evidence["reasons"]
     assert msgpack.unpackb(msgpack.packb([dict(f.evidence) for f in found])) is not None
 

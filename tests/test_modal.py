@@ -35,7 +35,7 @@ X, T = signal()
 
 
 def build(env: bool = True, **more: object) -> Modal:
-    params = ModalParams(**{**KEYS, "environment": ("air",) if env else (), **more})
+    params = ModalParams(**{**KEYS, "environment": int(env), **more})
     names = tuple(c.name for c in ACC + AIR)
     return Modal(Watch(name="w", site="b", channels=names, detector="modal", params=params),
                  [Group(ACC, float(FS)), Group(AIR, None)], SITE)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifeline_core.pipes.speed import MATERIALS, restraint_factor, wave_speed
+from lifeline_core.pipes.materials import MATERIALS, material
+from lifeline_core.pipes.speed import pipe_speed, restraint_factor, wave_speed
 
 # pipe: E Pa, D, e, nu; m/s for c1 = 1, 1 - nu/2, 1 - nu^2, 5/4 - nu; thick wall anchored throughout
 TABLE = [
@@ -66,5 +67,50 @@ def test_restraint_word() -> None:
         restraint_factor("loose", 0.3)
 
 
-def test_materials_say_that_they_are_unverified() -> None:
-    assert all(not m.verified and m.source for m in MATERIALS.values())
+def test_the_table_of_materials_is_sound() -> None:
+    assert {"steel", "ductile-iron", "cast-iron", "asbestos-cement", "copper", "pvc-u-short-term", "pe100-short-term",
+            "pe-dynamic", "grp-epoxy-wound"} <= set(MATERIALS)
+    for name, m in MATERIALS.items():
+        assert m.source
+        assert m.low_pa <= m.youngs_pa <= m.high_pa, name
+        assert 0.1 <= m.poisson <= 0.5, name
+        assert m.duration in ("any", "short-term", "dynamic")
+        # a plastic's figure says what load it is for
+        assert (m.duration != "any") == name.startswith(("pvc", "pe")), name
+        assert m.verified == ("common magnitude" not in m.source and not name.startswith(("pvc-o", "pvc-u-dynamic"))), name
+    with pytest.raises(TypeError):
+        MATERIALS["own"] = MATERIALS["steel"]  # type: ignore[index]
+
+
+def test_what_was_not_verified_must_be_asked_for() -> None:
+    with pytest.raises(ValueError, match="'asbestos-cement' is not verified"):
+        material("asbestos-cement")
+    assert material("asbestos-cement", unverified=True).youngs_pa == 24e9
+    with pytest.raises(ValueError, match=r"must be one of steel, .* is 'iron'"):
+        material("iron")
+
+
+def test_speed_of_a_material_and_its_spread() -> None:
+    known = pipe_speed("steel", 0.5, 0.008, restraint="throughout")
+    assert known.speed_mps == pytest.approx(wave_speed(0.5, 0.008, 200e9, restraint=1 - 0.285**2))
+    # by hand: E within 5 % to either side; a moves with sqrt(1 + K D / (E e)): half of 0.38 of it
+    low, high = (wave_speed(0.5, 0.008, e, restraint=1 - 0.285**2) for e in (190e9, 210e9))
+    assert known.rel_sd == pytest.approx((high - low) / sqrt(12) / known.speed_mps)
+    assert known.reasons == ()
+    loose = pipe_speed("steel", 0.5, 0.008)
+    assert loose.rel_sd > known.rel_sd
+    assert loose.reasons[0].startswith("restraint-unknown")
+    # thick-walled below D / e = 25
+    thick = pipe_speed("pe-dynamic", 0.1308, 0.0146, restraint="throughout")
+    assert thick.speed_mps == pytest.approx(
+        wave_speed(0.1308, 0.0146, 2.2e9, restraint=1 - 0.4**2, thick_wall=True, poisson=0.4))
+    assert pipe_speed("pe100-short-term", 0.1308, 0.0146, restraint="joints").reasons[0].startswith("short-term")
+    assert pipe_speed("pe80-short-term", 0.1, 0.01, unverified=True).reasons[0].startswith("unverified")
+
+
+@settings(max_examples=30, deadline=None)
+@given(name=st.sampled_from(sorted(MATERIALS)), d=st.floats(0.05, 1.2), ratio=st.floats(8, 60))
+def test_every_material_gives_a_wave(name: str, d: float, ratio: float) -> None:
+    found = pipe_speed(name, d, d / ratio, unverified=True)
+    assert 150.0 < found.speed_mps < 1481.21
+    assert 0.0 <= found.rel_sd < 0.3

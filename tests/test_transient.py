@@ -12,6 +12,7 @@ from lifeline_core.detectors.base import Limit
 from lifeline_core.detectors.transient import TransientParams
 from lifeline_core.errors import StateError
 from lifeline_core.model import FLAG_HISTORICAL, NS, Block, Break
+from lifeline_core.pipes.follower import LATENCY_S, Steps
 from tests.tnet3 import T0, needs_pipes, play, record, transient
 
 FS = 128
@@ -94,6 +95,87 @@ def test_demand_and_coloured_noise_raise_nothing(phi: float, sd: float) -> None:
         x = (40 + daily + switched + pulses + noise).astype(np.float32)
         found += detector.push(0, Block(x, T0, s * FS, rate.numerator, rate.denominator))
     assert found == []
+
+
+@pytest.mark.parametrize("rate", [64, 128, 250, 1000])
+@pytest.mark.parametrize("slope", [0.1, 0.3])
+def test_what_is_slow_says_nothing_however_large(rate: int, slope: float) -> None:
+    """Pumps that take 3 m in 30 s and in 10 s; noise of 1 cm."""
+    t = np.arange(int(60 * rate)) / rate
+    x = 40 + slope * np.clip(t - 20, 0, 3 / slope) + np.random.default_rng(1).normal(0, 0.01, (4, t.size))
+    detector, _ = transient(["A", "B", "C", "D"], rate)
+    assert detector.push(0, Block(x.astype(np.float32), T0, 0, rate, 1)) == []
+
+
+@pytest.mark.parametrize("rate", [64, 128, 250, 1000])
+def test_a_clear_step_is_said_promptly_at_any_rate(rate: int) -> None:
+    t, prompt = np.arange(int(20 * rate)) / rate, Steps().prompt_s
+    for rise in (0.01, 0.1):
+        x = 40 - 0.6 * np.clip((t - 12.34) / rise, 0, 1) + np.random.default_rng(2).normal(0, 0.02, (1, t.size))
+        (found,) = transient(["A"], rate)[0].push(0, Block(x.astype(np.float32), T0, 0, rate, 1))
+        assert 0 < found.t_ns - (T0 + 12.34 * NS) < (prompt + rise) * NS
+        assert found.t_ns - found.onset_ns <= LATENCY_S * NS
+        assert abs(found.onset_ns - (T0 + 12.34 * NS)) < 4 * found.evidence["onset_sd_s"] * NS
+        assert found.evidence["onset_sd_s"] < max(1.0 / rate, 0.004)
+
+
+def test_the_end_tells_how_long_the_level_was_another() -> None:
+    detector, rate = transient(["J1"], FS, LIMITS)
+    *_, ended = play(detector, rate, steps((10.0, -2.0), (13.0, 2.0), n_s=30.0))
+    assert not ended.active and ended.evidence["duration_s"] == pytest.approx(3.0, abs=0.1)
+    *_, ended = play(*transient(["J1"], FS, LIMITS), steps((10.0, -2.0), n_s=30.0))
+    assert not ended.active and ended.evidence == {}, "it stays: no end is known"
+
+
+def test_a_budget_of_fewer_false_alarms_asks_for_more() -> None:
+    """White noise of 10 cm: the smallest step that is reported is 0.32 m at 1,000 a month, 0.42 m at one in a million."""
+    x = 40 + np.random.default_rng(4).normal(0, 0.1, (1, 60 * FS))
+    x[:, 50 * FS :] -= 0.37
+    block, said = Block(x.astype(np.float32), T0, 0, FS, 1), []
+    for budget in (1000.0, 1e-6):
+        said.append(len(transient(["J1"], FS, TransientParams(false_alarms_per_month=budget))[0].push(0, block)))
+    assert said == [1, 0]
+
+
+def test_samples_are_recalled_as_they_came() -> None:
+    x = np.concatenate([steps(n_s=20.0), steps((3.0, -1.0), n_s=20.0)])
+    detector, rate = transient(["A", "B"], FS)
+    assert detector.recall("a", T0, T0 + NS) is None, "nothing has come"
+    play(detector, rate, x, (500, 1777))
+    for name, row in (("a", 0), ("b", 1)):
+        got = detector.recall(name, T0 + 12 * NS, T0 + 13 * NS)
+        assert got is not None and (got.t0_ns, got.rate_hz, got.x.dtype) == (T0 + 12 * NS, FS, np.float32)
+        assert np.array_equal(got.x, x[row, 12 * FS : 13 * FS])
+    late = detector.recall("b", T0 + 12 * NS + 1, T0 + 99 * NS)
+    assert late is not None and late.t0_ns == T0 + (12 * FS + 1) * NS // FS and np.array_equal(late.x, x[1, 12 * FS + 1 :])
+    early = detector.recall("a", T0, T0 + 99 * NS)
+    assert early is not None and 12 * FS <= len(early.x) < 13 * FS and np.array_equal(early.x, x[0, -len(early.x) :])
+    assert detector.recall("c", T0, T0 + 99 * NS) is None and detector.recall("a", T0, T0 + NS) is None
+    assert detector.recall("a", T0 + 15 * NS, T0 + 15 * NS) is None and detector.recall("a", T0 + 20 * NS, T0 + 21 * NS) is None
+    other, _ = transient(["A", "B"], FS)
+    other.load(msgpack.unpackb(msgpack.packb(detector.save())))
+    again = other.recall("b", T0 + 12 * NS + 1, T0 + 99 * NS)
+    assert again is not None and again.t0_ns == late.t0_ns and np.array_equal(again.x, late.x)
+
+
+@pytest.mark.parametrize(("lost", "bridged"), [(20, True), (99, False)])
+def test_a_short_hole_is_missing_samples_and_its_level_goes_on(lost: int, bridged: bool) -> None:
+    """A drop within the hole: seen when the hole is shorter than half of rise_s; the samples around it are recalled."""
+    x = steps((8.0, -2.0), n_s=12.0)
+    a, b = 8 * FS - 5, 8 * FS - 5 + lost
+    detector, _ = transient(["J1"], FS, LIMITS)
+    found = detector.push(0, Block(x[:, :a].copy(), T0, 0, FS, 1))
+    found += detector.gap(0, Break(T0 + b * NS // FS, "gap", lost))
+    other, _ = transient(["J1"], FS, LIMITS)
+    other.load(msgpack.unpackb(msgpack.packb(detector.save())))
+    for one in (detector, other):
+        more = one.push(0, Block(x[:, b:].copy(), T0 + b * NS // FS, 0, FS, 1))
+        assert [f.active for f in found + more] == [True] * bridged
+        assert all(abs(f.onset_ns - (T0 + 8 * NS)) < 0.2 * NS for f in more)
+        got = one.recall("j1", T0 + 7 * NS, T0 + 10 * NS)
+        expected = x[0, 7 * FS : 10 * FS].copy()
+        expected[a - 7 * FS : b - 7 * FS] = np.nan
+        assert got is not None and np.array_equal(got.x, expected, equal_nan=True)
 
 
 def test_parameters_that_do_not_fit_are_refused() -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import msgpack
 import numpy as np
 import pytest
 
 from bench.burst_study import recordings, town, world
-from lifeline_core.pipes.evidence import DRIFT_SD, FLOWS, FREEDOM, OFFSET_SD, Evidence, Guess, drifts, shifted
+from lifeline_core.pipes.evidence import DRIFT_SD, FLOWS, FREEDOM, LEAST_LIKELY, OFFSET_SD, Evidence, Fit, Guess, drifts, shifted
 from lifeline_core.pipes.graph import PipeGraph
 from lifeline_core.pipes.match import Members, inner, joined
 from lifeline_core.pipes.moc import Places, Waves
+from lifeline_core.pipes.placing import Placing, heads_of
 from lifeline_core.pipes.region import region
 from lifeline_core.pipes.screen import Screen, opened, smooth
-from lifeline_core.pipes.traces import BIN_S, Traces, bins, cut, motions
+from lifeline_core.pipes.traces import BIN_S, Traces, bins, cut, motions, resampled
 from lifeline_core.pipes.waveform import alone, match_burst
 from tests.tnet3 import needs_pipes
 
@@ -69,11 +72,11 @@ def test_evidence_is_the_density_of_one_wide_gaussian() -> None:
     spread = rng.normal(0, 1, (3, n_sensors, 60)).astype(np.float32)
     traces = Traces(y, np.array([0.02, 0.05]), 0.02, 5.0, 5.2)
     got = Evidence(traces, Guess(0.25, 0.1)).fit(mean, spread, np.zeros(3), 5.1, 1.0, 0.01)
-    lag, delay = 5.0, np.array([0, 2, 4, 8, 16, 32, 64, 120])
+    lag, delay = 5.0, np.array([0, 2, 4, 8, 16, 32, 64, 120, 210])
     waves = np.stack([-shifted(mean, lag + d, n) for d in delay]).astype(float)
     loose = -shifted(spread, lag + 1.5, n).astype(float)
     slope = np.gradient(waves[0], axis=-1) / 0.02
-    rows = np.concatenate([0.01 * FLOWS[:, None] * waves.reshape(8, -1), 0.01 * 0.008 * slope.reshape(1, -1),
+    rows = np.concatenate([0.01 * FLOWS[:, None] * waves.reshape(9, -1), 0.01 * 0.008 * slope.reshape(1, -1),
                            0.01 * math.sqrt(0.75) * loose.reshape(3, -1), drifts(n_sensors, n)])  # fmt: skip
     height = np.abs(waves[1])
     own = 0.25 * (loose**2).sum(axis=0) + (0.1 * (height + height.max())) ** 2
@@ -129,7 +132,13 @@ def test_points_inside_links_and_each_place_once() -> None:
     assert len(points) == 1 + 2 + 1 + 2 + 0 + 3 + 1 + 3
     assert ((points.offset_m > 0) & (points.offset_m < graph.length_m[points.link])).all()
     both = joined([points, points[:3], Places.at_nodes([1, 1])])
-    assert len(alone(both, np.arange(len(both)))) == len(points) + 1
+    flow = np.ones(3, dtype=np.float32)
+    fitted = [(Fit(float(k), 1.0, 0.0, 1.0, 0.0, 0.0, 1.0), flow * k) for k in range(len(both))]
+    places, known = alone(both, fitted)
+    assert len(places) == len(points) + 1 and sum(map(len, known)) == len(both)
+    assert places.node[0] == 1 and [fit.score for fit, _ in known[0]] == [len(both) - 1.0, len(both) - 2.0]
+    lost = [(replace(fit, score=LEAST_LIKELY), q) for fit, q in fitted[:-1]]
+    assert len(alone(both, [*lost, fitted[-1]])[0]) == 1
 
 
 def test_a_region_s_border_sends_nothing_back() -> None:
@@ -219,11 +228,71 @@ def test_a_burst_in_a_town_that_the_model_does_not_know_exactly() -> None:
 @needs_pipes
 @pytest.mark.data
 def test_most_recorded_bursts_are_within_25_m_of_the_set() -> None:
-    # Six cases only, to be quick; bench/burst_study.py has more. In 30 of them 28 are within 25 m, the mean is 33 m.
+    # Two cases only, to be quick; bench/burst_study.py has more. In 30 of them 30 are within 25 m, the mean is 20 m.
     near, best = [], []
-    for c in recordings(2):
-        found = match_burst(c.graph, c.p, c.nodes, c.fs, t0_s=c.t0_s, diameter_m=c.diameter_m)
+    for c in list(recordings(1))[1:]:
+        found = match_burst(c.graph, c.p, c.nodes, c.fs, t0_s=c.t0_s)
         near.append(min(found.distance_m(i, c.true) for i in range(len(found.region(0.9)))))
         best.append(found.distance_m(0, c.true))
-    assert sum(d <= 25.0 for d in near) >= 5
+        assert found.fits and not found.pulse and found.note == ""
+    assert max(near) <= 25.0
     assert np.mean(best) <= 60.0
+
+
+def test_what_the_network_cannot_explain_does_not_fit() -> None:
+    graph = small()
+    d = Places.at_nodes(graph.index["d"])
+    slow = match_burst(graph, played(graph, d, speed=780.0), SENSORS, FS)
+    assert not slow.fits and slow.note and slow.account.doubts in (("speed",), ("waves",))
+    rng = np.random.default_rng(7)
+    stairs = np.cumsum(rng.random((4, 60)) < 0.3, axis=1).repeat(25, axis=1) * rng.random((4, 1))
+    wild = match_burst(graph, 40.0 - stairs + rng.normal(0, 0.02, stairs.shape), SENSORS, FS, first_s=2.0)
+    assert not wild.fits and "standard deviations" in wild.note
+
+
+def test_a_demand_that_ends_is_a_pulse() -> None:
+    graph = small()
+    x = played(graph, Places.at_nodes(graph.index["d"]))
+    whole = match_burst(graph, x, SENSORS, FS)
+    assert whole.flow_kept == pytest.approx(1.0, abs=0.1) and not whole.pulse
+    late = 40.0 - np.pad(x - 40.0, ((0, 0), (250, 0)))[:, : x.shape[1]]
+    ended = match_burst(graph, x + late - 40.0 + np.random.default_rng(2).normal(0, 0.01, x.shape), SENSORS, FS)
+    assert ended.pulse and abs(ended.flow_kept) < 0.3
+    assert not len(graph.locate_burst(x + late - 40.0, SENSORS, FS))
+
+
+def test_a_placing_in_slices_is_the_same_search() -> None:
+    graph = small()
+    x = played(graph, Places.at_nodes(graph.index["d"]))
+    windows = {v: (0.0, FS, x[i].astype(np.float32)) for i, v in enumerate(SENSORS)}
+    heads, names = heads_of(windows, dict.fromkeys(SENSORS, 1.0), 2.0, 3.9)
+    assert names == SENSORS and heads.shape == (4, 295) and np.isfinite(heads).all()
+    whole = Placing(graph, heads, names, 2.0).work(math.inf)
+    assert whole is not None and whole[0].node == "d" and whole[0].t0_s == pytest.approx(0.0, abs=0.1)
+    slow, parts, found = Placing(graph, heads, names, 2.0), 0, None
+    while found is None:
+        parts += 1
+        found = slow.work(60.0)
+        if parts == 2:
+            slow = Placing.restored(graph, msgpack.unpackb(msgpack.packb(slow.save())))
+    assert parts > 3
+    assert [(c.name, c.t0_s, c.probability) for c in found] == [(c.name, c.t0_s, c.probability) for c in whole]
+    with pytest.raises(ValueError, match="a placing has a row of heads for each of its nodes, got 3 values"):
+        Placing.restored(graph, [np.zeros(3, dtype=np.float32).tobytes(), ["a", "b"], 1.0, 0.0])
+    assert heads_of({"a": (0.0, FS, np.full(900, np.nan, dtype=np.float32))}, {"a": 1.0}, 2.0, 3.9)[1] == []
+
+
+def test_windows_of_any_rate_come_on_the_same_bins() -> None:
+    def ramp(fs: float, lead_s: float) -> np.ndarray:
+        return resampled((5.0 * (lead_s + np.arange(int(4 * fs)) / fs)).astype(np.float32), lead_s, fs, 100, 0.02)
+
+    wanted = 5.0 * (np.arange(100) + 0.5) * 0.02
+    for fs, lead_s in ((256.0, -0.3), (64.0, -0.1), (40.0, -0.013), (999.0, -1.0)):
+        assert ramp(fs, lead_s) == pytest.approx(wanted, abs=1e-3)
+    late = resampled(np.full(500, 7.0, dtype=np.float32), 1.0, 250.0, 100, 0.02)
+    assert np.isnan(late[:49]).all() and late[51:] == pytest.approx(7.0)
+    hole = np.full(500, 1e5, dtype=np.float32)
+    hole[100:200] = np.nan
+    got = resampled(hole, 0.0, 250.0, 100, 0.02)
+    assert np.isnan(got[21:39]).all() and got[:20] == pytest.approx(1e5)
+    assert np.isnan(resampled(hole[:1], 0.0, 250.0, 2, 0.02)).all()

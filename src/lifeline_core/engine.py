@@ -18,14 +18,15 @@ from numpy.typing import ArrayLike, NDArray
 from lifeline_core import isa, wire
 from lifeline_core.alarms.episodes import Episodes
 from lifeline_core.assemble import FED, LIVE, NEEDS_PYTHON, PATIENCE, Join, make_assembler
-from lifeline_core.detectors import find
+from lifeline_core.detectors import find, first_groups
+from lifeline_core.detectors.base import Window
 from lifeline_core.errors import StateError
 from lifeline_core.model import Alarm, Block, Channel, City, Finding
 from lifeline_core.networks import Networks
-from lifeline_core.runs import Run, first_groups
+from lifeline_core.runs import Run
 from lifeline_core.version import __version__
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 PUSHED = 0xFFFFFFFF  # the epoch of irregular samples that come without frames
 
 
@@ -72,7 +73,7 @@ class Engine:
             if watch.name in groups:
                 arrive = [tuple(city.channels[n] for n in g) for g in groups[watch.name]]
             else:
-                arrive = first_groups(kind, members)
+                arrive = first_groups(kind, watch.params, members)
             run = Run(watch, city.sites[watch.site], arrive)
             self.runs.append(run)
             for g, group in enumerate(run.groups):
@@ -230,7 +231,7 @@ class Engine:
             for finding in run.tick(self._tick_ns):
                 self._hear(run, finding, out)
         heads = {name: t for name, t in self._heads.items() if self._assembler.quiet(self._number[name]) < PATIENCE}
-        for site, watch, finding in self.networks.tick(self._tick_ns, heads):
+        for site, watch, finding in self.networks.tick(self._tick_ns, heads, self._recall):
             out += self._count(self.episodes.hear(finding, site, watch))
         out += self._count(self.episodes.tick(self._tick_ns))
         self._unhealthy = self._ailments()
@@ -257,7 +258,7 @@ class Engine:
             t_ns = max((self._heads.get(n, 0) for n in run.watch.channels), default=0)
             for finding in run.flush(t_ns):
                 self._hear(run, finding, out)
-        for site, watch, finding in self.networks.flush(self._heads):
+        for site, watch, finding in self.networks.flush(self._heads, self._recall):
             out += self._count(self.episodes.hear(finding, site, watch))
         return out
 
@@ -300,6 +301,11 @@ class Engine:
             health = {c: self._unhealthy[c] for c in concerned if c in self._unhealthy}
         self.networks.hear(run.site.name, run.watch.name, finding)
         out += self._count(self.episodes.hear(finding, run.site, run.watch.name, health=health))
+
+    def _recall(self, channel: str, start_ns: int, stop_ns: int) -> Window | None:
+        """Samples of a channel as the first row that still keeps them has them."""
+        mine = (run for run in self.runs if channel in run.watch.channels)
+        return next((w for run in mine if (w := run.recall(channel, start_ns, stop_ns)) is not None), None)
 
     def _count(self, alarms: list[Alarm]) -> list[Alarm]:
         self._revisions += len(alarms)

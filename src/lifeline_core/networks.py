@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lifeline_core.detectors.burst import BurstJoin
+from lifeline_core.detectors.burst import BUDGET, BurstJoin, Recall
 from lifeline_core.model import City, Finding, Site
 from lifeline_core.pipes.graph import PipeGraph
 
@@ -22,24 +23,42 @@ class Networks:
         for site in city.sites.values():
             nodes = {c.name: c.node for c in city.channels.values() if c.site == site.name and c.node}
             if site.network and nodes:
-                self._joins[site.name] = BurstJoin(site, nodes, PipeGraph.from_text(site.network, wave_speed=site.wave_speed))
+                units = {name: city.channels[name].unit for name in nodes}
+                graph = PipeGraph.from_text(site.network, wave_speed=site.wave_speed)
+                self._joins[site.name] = BurstJoin(site, nodes, graph, units)
 
     def hear(self, site: str, watch: str, finding: Finding) -> None:
         """A detector's finding; onsets of transients are kept for the next tick."""
         if finding.kind == "transient" and not finding.historical and site in self._joins:
             self._joins[site].hear(finding, watch)
 
-    def tick(self, t_ns: int, heads: Mapping[str, int]) -> Iterator[tuple[Site, str, Finding]]:
-        """Bursts located now; ``heads``: time of the newest sample of every channel that is not silent."""
+    def tick(
+        self, t_ns: int, heads: Mapping[str, int], recall: Recall | None = None, budget: float = BUDGET
+    ) -> Iterator[tuple[Site, str, Finding]]:
+        """Bursts located now.
+
+        Parameters
+        ----------
+        heads : mapping of channel to int
+            Time of the newest sample of every channel that is not silent.
+        recall : callable, optional
+            Samples of a channel between two times.
+        budget : float
+            Of all sites together: one burst after the other is placed by its waves.
+        """
         for name, join in self._joins.items():
             own = {c: heads.get(c) for c in join.channels}
-            for finding in join.tick(t_ns, own):
+            for finding in join.tick(t_ns, own, recall, budget):
                 yield self._sites[name], WATCH, finding
+            if math.isfinite(budget):
+                budget = max(0.0, budget - join.spent)
 
-    def flush(self, heads: Mapping[str, int]) -> Iterator[tuple[Site, str, Finding]]:
+    def flush(self, heads: Mapping[str, int], recall: Recall | None = None) -> Iterator[tuple[Site, str, Finding]]:
         """The streams ended: nothing more is waited for."""
         t_ns = max(heads.values(), default=0)
-        yield from self.tick(t_ns, {c: t + FAR_NS for c, t in heads.items()})
+        late = {c: t + FAR_NS for c, t in heads.items()}
+        yield from self.tick(t_ns, late, recall, math.inf)
+        yield from self.tick(t_ns, late, recall, math.inf)  # what was raised just now is placed
 
     def save(self) -> dict[str, Any]:
         return {name: join.save() for name, join in self._joins.items()}

@@ -12,23 +12,9 @@ import msgspec
 
 from lifeline_core.assemble import HISTORY, LIVE
 from lifeline_core.detectors import find
-from lifeline_core.detectors.base import Detector, Group
+from lifeline_core.detectors.base import Detector, Group, Window
 from lifeline_core.errors import StateError
 from lifeline_core.model import Block, Break, Channel, Finding, Site, Watch
-
-
-def first_groups(kind: type[Detector], channels: Sequence[Channel]) -> list[tuple[Channel, ...]]:
-    """How a watch's channels are expected to arrive.
-
-    A coupled detector wants all of them aligned. Others take the regular channels of one device together (they come in one
-    frame, so one call serves all lanes) and every irregular channel alone.
-    """
-    if kind.COUPLED:
-        return [tuple(channels)]
-    by_device: dict[Any, list[Channel]] = {}
-    for c in channels:
-        by_device.setdefault((c.device, c.rate_hz) if c.rate_hz else c.name, []).append(c)
-    return [tuple(group) for group in by_device.values()]
 
 
 class Run:
@@ -88,6 +74,10 @@ class Run:
         if lane == HISTORY and findings:
             return [_historical(f) for f in findings]
         return findings
+
+    def recall(self, channel: str, start_ns: int, stop_ns: int) -> Window | None:
+        """Samples that the live detector still keeps."""
+        return self._lanes[LIVE].recall(channel, start_ns, stop_ns)
 
     def report(self) -> list[dict[str, Any]]:
         """What the live detector measured last."""

@@ -59,9 +59,10 @@ def read_watch(draft: Draft, name: str, content: Mapping[str, Any]) -> None:
     given = {k: v for k, v in content.items() if k not in _WATCH_KEYS}
     params = _params(draft, path, values["detector"], detector, given, profile)
     if channels is not None:
-        _fit(draft, path, values["detector"], detector, channels)
+        aside = detector.aside(params)
+        _fit(draft, path, values["detector"], detector, channels, aside)
         if profile is not None:
-            _fit_profile(draft, path, profile, channels, given)
+            _fit_profile(draft, path, profile, channels[: len(channels) - aside], given)
     if len(draft.faults) > before or channels is None:
         return
     watch = Watch(
@@ -79,11 +80,9 @@ def read_watch(draft: Draft, name: str, content: Mapping[str, Any]) -> None:
 
 def _try(draft: Draft, path: str, detector: type[Detector], watch: Watch, channels: list[Channel]) -> None:
     """Make the detector once: what does not fit the channels' rates is told now and not at the start of the service."""
-    groups: dict[Any, list[Channel]] = {}
-    for c in channels:
-        groups.setdefault(None if detector.COUPLED else (c.device, c.rate_hz) if c.rate_hz else c.name, []).append(c)
     try:
-        detector(watch, [Group(tuple(g), g[0].rate_hz) for g in groups.values()], draft.sites[watch.site])
+        groups = detectors.first_groups(detector, watch.params, channels)
+        detector(watch, [Group(g, g[0].rate_hz) for g in groups], draft.sites[watch.site])
     except (ValueError, ArithmeticError, MemoryError) as error:
         key = str(error).split(":")[0]
         own = key in detector.PARAMS.__struct_fields__
@@ -172,8 +171,8 @@ def _params(
     return params
 
 
-def _fit(draft: Draft, path: str, name: str, detector: type[Detector], channels: list[Channel]) -> None:
-    """Whether the detector can take these channels."""
+def _fit(draft: Draft, path: str, name: str, detector: type[Detector], channels: list[Channel], aside: int) -> None:
+    """Whether the detector can take these channels, of which the last ``aside`` only explain."""
     fewest, most = detector.CHANNELS
     if len(channels) < fewest or (most is not None and len(channels) > most):
         count = f"{fewest}" if fewest == most else f"at least {fewest}" if most is None else f"{fewest} to {most}"
@@ -183,7 +182,7 @@ def _fit(draft: Draft, path: str, name: str, detector: type[Detector], channels:
             draft.faults.add(f"{path}.channels[{i}]", f"must have a rate_hz for detector {name}", c.name)
         if c.rate_hz is not None and not detector.REGULAR:
             draft.faults.add(f"{path}.channels[{i}]", f"must be irregular, without rate_hz, for detector {name}", c.name)
-    rates = {c.rate_hz for c in channels}
+    rates = {c.rate_hz for c in channels[: len(channels) - aside]}
     if detector.COUPLED and len(rates) > 1:
         draft.faults.add(
             f"{path}.channels",

@@ -188,6 +188,32 @@ def push_rain_bins(one: Any, rng: Random) -> None:
     one.total()
 
 
+def cross_sums(name: str, nperseg: int) -> Callable[[], Any]:
+    return lambda: getattr(_kernel("lifeline_core.pipes.cross"), name)(nperseg, -7, 3)
+
+
+def push_cross(one: Any, rng: Random) -> None:
+    x = rows(rng, 2).astype(rng.choice([np.int16, np.float32, np.float64]))
+    one.push(x[0], x[1])
+    if rng.random() < 0.1:
+        one.break_off()
+    one.read()
+
+
+def step_rows() -> Any:
+    step = _kernel("lifeline_core.pipes.step")
+    return step.followers(64.0, step.Steps(hold_s=2.0), 2)
+
+
+def push_steps(one: Any, rng: Random) -> None:
+    x = rows(rng, 2, 600) + np.float32(rng.choice([0, 50, np.nan]))
+    one.push(x.astype(np.float32))
+    if rng.random() < 0.1:
+        one.restart()
+    one.last(1, int(rng.integers(2000)))
+    one.learnt(0), one.back(0), one.kept(1)
+
+
 TABLE = [
     Kept("level.Machines", machines, push_machines),
     Kept("level.Slopes", slopes, push_slopes),
@@ -209,6 +235,9 @@ TABLE = [
     Kept("running.Running of pairs", running(cross=True), push_running),
     Kept("running.Running of seconds", running(cross=True, seconds=20.0), push_running),
     Kept("running.Running that forgets", running(forgetting=5.0, skip_nan=True), push_running),
+    Kept("_step.Followers", step_rows, push_steps),
+    Kept("_cross.Averages", cross_sums("Averages", 64), push_cross),
+    Kept("cross.Library", cross_sums("Library", 50), push_cross),
 ]
 
 # Reached through another row: the class that holds them.

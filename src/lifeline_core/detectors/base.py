@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from lifeline_core.model import Block, Break, Channel, Finding, Site, Watch
 
@@ -54,6 +56,15 @@ class Group:
     rate_hz: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Samples of one channel as they came: float32[n] from ``t0_ns`` on, in the channel's unit; NaN where one is missing."""
+
+    t0_ns: int
+    rate_hz: float
+    x: NDArray[np.float32]
+
+
 class Detector:
     """The base of every row of the table; see the module's docstring for the calls."""
 
@@ -63,6 +74,12 @@ class Detector:
     IRREGULAR: ClassVar[bool] = False  # takes irregular channels
     REGULAR: ClassVar[bool] = True  # takes regular channels
     CHANNELS: ClassVar[tuple[int, int | None]] = (1, None)  # fewest and most channels of a watch
+
+    @classmethod
+    def aside(cls, params: Any) -> int:
+        """How many channels at the end of a watch's list only explain the others (temperature, wind): they need not share rate
+        or unit with them, and come each in a group of its own. ``params`` is None or the detector's own."""
+        return 0
 
     def __init__(self, watch: Watch, groups: Sequence[Group], site: Site) -> None:
         self.watch = watch
@@ -80,6 +97,10 @@ class Detector:
 
     def flush(self) -> list[Finding]:
         return []
+
+    def recall(self, channel: str, start_ns: int, stop_ns: int) -> Window | None:
+        """Samples of a channel in [start_ns, stop_ns) as far as they are still kept; None: it keeps none of them."""
+        return None
 
     def report(self) -> list[dict[str, Any]]:
         """What it measured last, for people: flat maps, one per channel or place. Nothing is decided by it."""

@@ -123,7 +123,7 @@ class Binned(Detector):
         return bool(v > at) if side == 0 else bool(v < at)
 
     def _grade(self, on: _Open, channel: Channel, value: float, b: Bin, coverage: float, historical: bool) -> list[Finding]:
-        found = []
+        found: list[Finding] = []
         for side, rows in enumerate(self._sides):
             reached = [r for r in rows if self._reached(side, value, r[0])]
             if on.severity and on.side == side and not reached:

@@ -4,62 +4,49 @@ Onsets are collected as they are said; everything is decided at ticks, so that t
 within a tick does not matter. An event begins with the earliest onset that belongs to none and takes in what a wave
 can reach from there::
 
-    first onset        + horizon: longest way between two sensors   + latency of the findings
-        |-------------------------|---------------------------------------|
-        sensors' onsets belong                            decided here, or when the wait is over
+    first onset      third that agrees         + horizon: longest way     + latency     window of waves
+        |-------------------|--------------------------|----------------------|--------------|-- placing --|
+        sensors' onsets     first said: by arrivals    decided at the latest                 said again: by waves
 
-Then `lifeline_core.pipes.burst.judge` says whether it is a burst. If it is none the first onset is dropped and the
-rest gets its own chance. ``where`` lists up to 20 of the ``places`` that have 90 % of the probability together; where
-all sensors lie behind one junction there can be many more. A raised burst is said again when late onsets refine it, and
-ends when the transients of all its sensors have.
+`lifeline_core.pipes.burst.judge` says whether it is a burst, as soon as three sensors were heard, unless what is still to be
+heard could show that a pump or a valve did it (`lifeline_core.pipes.devices.early`). When all had their time and it is no
+burst, the first onset is dropped and the rest gets its own chance; what else explains it (`lifeline_core.pipes.causes`) is
+said as a finding of that kind, blue. A raised burst is said again when late onsets refine it, and once more when the
+records about it (`lifeline_core.detectors.base.Detector.recall`) were matched with the network's waves: that takes seconds
+of work and is done a little at every tick (`lifeline_core.pipes.placing`). It ends when the transients of all its sensors
+have, or when the waves show that what ran out has stopped: a short demand, which then is said instead. ``where`` lists up
+to 20 of the ``places`` that have 90 % of the probability together; where all sensors lie behind one junction there can be
+many more.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import astuple
 from typing import Any
 
+from lifeline_core.detectors.base import Window
 from lifeline_core.errors import StateError
-from lifeline_core.model import NS, ORANGE, Finding, Site
-from lifeline_core.pipes.burst import FEWEST, Arrival, Verdict, judge
-from lifeline_core.pipes.candidates import Candidate
+from lifeline_core.model import BLUE, NS, ORANGE, Finding, Site
+from lifeline_core.pipes.burst import FEWEST, METRES, Verdict, judge
+from lifeline_core.pipes.causes import Step, cause
+from lifeline_core.pipes.devices import early
 from lifeline_core.pipes.graph import PipeGraph
-from lifeline_core.pipes.search import Speeds
+from lifeline_core.pipes.onsets import Event, Onsets
+from lifeline_core.pipes.placing import AFTER_S, BEFORE_S, Placing, heads_of
+from lifeline_core.pipes.statement import burst_finding, device_finding, pulse_finding
 
-VERSION = 1
-MARGIN_S = 0.5
+Recall = Callable[[str, int, int], Window | None]
+
+VERSION = 2
 LATENCY_S = 5.0  # between an onset and the finding about it, at most (window of the follower with its defaults: 3.5 s)
+QUICK_S = 0.9  # the same for a wave that would have told a pump or a valve from a burst: it is no weak one
 PATIENCE = 30  # ticks beyond horizon and latency, for streams that lag
 FORGET_S = 86_400  # a sensor that fell silent keeps a burst open for so long
-KEPT = 8  # onsets remembered per channel
-ALL_PAIRS = 200  # sensors: beyond that the longest way between two is bounded, not computed
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """One transient's onset."""
-
-    onset_ns: int
-    channel: str
-    sd_s: float
-    polarity: int
-    step: float
-    rise_s: float
-    quality: float
-    unit: str
-
-
-@dataclass(slots=True)
-class Event:
-    """Onsets that one wave may have made; ``raised`` since it was called a burst."""
-
-    first_ns: int
-    waited: int = 0
-    raised: bool = False
-    onset_ns: int = 0
-    used: tuple[str, ...] = ()
+BUDGET = 80.0  # milliseconds of one core at a tick, about, for placing by waves
+SENSORS = 8  # whose waves are matched: as many as one run of the network takes
+SURE = 0.5  # probability from which on another cause is said
 
 
 class BurstJoin:
@@ -71,6 +58,8 @@ class BurstJoin:
     channels : mapping of channel name to node
         Pressure channels at nodes of the network.
     graph : PipeGraph
+    units : mapping of channel name to unit, optional
+        Metres by default; waves of sensors in a unit that is none of pressure are not matched.
 
     Raises
     ------
@@ -78,40 +67,28 @@ class BurstJoin:
         A channel at a node that is not in the network.
     """
 
-    def __init__(self, site: Site, channels: Mapping[str, str], graph: PipeGraph) -> None:
+    def __init__(
+        self, site: Site, channels: Mapping[str, str], graph: PipeGraph, units: Mapping[str, str] | None = None
+    ) -> None:
         for name, node in channels.items():
             if node not in graph.index:
                 raise ValueError(f"channel {name}: node is one of the network of site {site.name}, got {node!r}")
         self.site, self.channels, self.graph = site, dict(channels), graph
-        self.horizon_ns = round((longest_way(graph, sorted(set(channels.values()))) + MARGIN_S) * NS)
-        self._heard: list[Heard] = []
-        self._open: set[str] = set()  # channels whose transient has not ended
+        self.metres = {name: METRES.get((units or {}).get(name, "m"), 0.0) for name in self.channels}
+        self.spent = 0.0  # at the last tick
+        self._onsets = Onsets(graph, channels)
         self._event: Event | None = None
         self._burst: Event | None = None
+        self._placing: Placing | None = None
+        self._others: dict[str, Event] = {}  # by kind: what else was said and is not over
 
     def hear(self, finding: Finding, watch_name: str = "") -> None:
         """One finding of a `transient` row; others are passed over. Nothing is decided here."""
-        channel = finding.source
-        if finding.kind != "transient" or channel not in self.channels:
-            return
-        if not finding.active:
-            self._open.discard(channel)
-            return
-        self._open.add(channel)
-        if any(h.channel == channel and h.onset_ns == finding.onset_ns for h in self._heard):
-            return  # the same onset, graver
-        tell = finding.evidence
-        step = float(tell.get("step", finding.value))
-        polarity = int(tell.get("polarity", math.copysign(1, step)))
-        self._heard.append(Heard(
-            finding.onset_ns, channel, float(tell.get("onset_sd_s", 0.01)), polarity, step,
-            float(tell.get("rise_s", 0.0)), finding.quality, finding.unit,
-        ))  # fmt: skip
-        own = [h for h in self._heard if h.channel == channel]
-        if len(own) > KEPT:
-            self._heard.remove(min(own, key=lambda h: h.onset_ns))
+        self._onsets.hear(finding)
 
-    def tick(self, t_ns: int, heads: Mapping[str, int | None]) -> list[Finding]:
+    def tick(
+        self, t_ns: int, heads: Mapping[str, int | None], recall: Recall | None = None, budget: float = BUDGET
+    ) -> list[Finding]:
         """What can be said now.
 
         Parameters
@@ -120,24 +97,31 @@ class BurstJoin:
             Time of the tick.
         heads : mapping of channel name to int or None
             Time of the newest sample; None, or absent: silent, not waited for.
+        recall : callable, optional
+            The samples of a channel between two times; without it bursts are placed by arrivals alone.
+        budget : float
+            Milliseconds of one core that placing by waves may take, about; inf: as long as it takes.
         """
-        self._heard.sort(key=lambda h: (h.onset_ns, h.channel))
+        self.spent = 0.0
+        self._onsets.sort()
         live = {name: t for name, t in heads.items() if t is not None and name in self.channels}
-        found = self._refine(t_ns) + self._end(t_ns, live)
+        found = self._refine(t_ns) + self._place(t_ns, live, recall, budget) + self._end(t_ns, live)
         while self._next_event():
             event = self._event
             assert event is not None
             event.waited += 1
-            ready_ns = event.first_ns + self.horizon_ns + round(LATENCY_S * NS)
+            ready_ns = event.first_ns + self._onsets.horizon_ns + round(LATENCY_S * NS)
             patience = PATIENCE + math.ceil((ready_ns - event.first_ns) / NS)
             if any(t < ready_ns for t in live.values()) and event.waited < patience:
+                found += self._early(event, t_ns, live)
                 break
             found += self._decide(event, t_ns)
         return found
 
     def _next_event(self) -> bool:
         """Is there an event to decide: the one begun, or one that the earliest onset free to begin one begins."""
-        free = [h for h in self._heard if not (self._burst and self._belongs(h, self._burst))]
+        said = [self._burst] if self._burst else []
+        free = [h for h in self._onsets.heard if not any(self._onsets.belongs(h, one) for one in said)]
         if not free:
             self._event = None
             return False
@@ -146,128 +130,171 @@ class BurstJoin:
             self._event = Event(free[0].onset_ns, waited)
         return True
 
-    def _belongs(self, h: Heard, event: Event) -> bool:
-        return abs(h.onset_ns - event.first_ns) <= self.horizon_ns
+    # -- by arrivals -------------------------------------------------------------------------------------------------
 
-    def _judge(self, event: Event) -> tuple[Verdict, list[Heard]]:
-        """The first onset of every channel in the event's time, judged."""
-        first: dict[str, Heard] = {}
-        for h in self._heard:
-            if self._belongs(h, event):
-                first.setdefault(h.channel, h)
-        own = list(first.values())
-        arrivals = [
-            Arrival(self.channels[h.channel], (h.onset_ns - event.first_ns) / NS, h.sd_s, h.polarity, h.step, h.rise_s)
-            for h in own
-        ]  # fmt: skip
-        return judge(self.graph, arrivals), own
+    def _early(self, event: Event, t_ns: int, live: Mapping[str, int]) -> list[Finding]:
+        """Raise the event before everyone was heard, where that can change its place only."""
+        verdict = judge(self.graph, self._onsets.arrivals(event))
+        if verdict.reason:
+            return []
+        told = {h.channel for h in self._onsets.first(event)}
+        quiet_s = {self.channels[name]: (t - event.first_ns) / NS - QUICK_S for name, t in live.items() if name not in told}
+        return self._raise(event, verdict, t_ns) if early(self.graph, verdict, quiet_s) else []
 
     def _decide(self, event: Event, t_ns: int) -> list[Finding]:
         """Raise the event, or drop its first onset."""
-        verdict, own = self._judge(event)
+        verdict = judge(self.graph, self._onsets.arrivals(event))
+        if not verdict.reason:
+            return self._raise(event, verdict, t_ns)
         self._event = None
-        if verdict.reason:
-            self._heard = [h for h in self._heard if h.onset_ns != event.first_ns]
-            return []
+        other = self._other(event, t_ns)
+        if other:
+            self._onsets.forget(event)
+        else:
+            self._onsets.heard = [h for h in self._onsets.heard if h.onset_ns != event.first_ns]
+        return other
+
+    def _raise(self, event: Event, verdict: Verdict, t_ns: int) -> list[Finding]:
         found = self._over(t_ns) if self._burst else []
+        self._event = None
         event.raised, event.onset_ns = True, event.first_ns
         self._burst = event
-        return [*found, self._say(event, verdict, own, t_ns)]
+        return [*found, self._say(event, verdict, t_ns)]
 
     def _refine(self, t_ns: int) -> list[Finding]:
-        """Say a raised burst again when onsets were heard that it did not know."""
+        """Say a raised burst again when onsets were heard that it did not know; its waves say more than they."""
         event = self._burst
-        if event is None:
+        if event is None or event.placed:
             return []
-        if {h.channel for h in self._heard if self._belongs(h, event)} <= set(event.used):
+        told = tuple(sorted(h.channel for h in self._onsets.first(event)))
+        if set(told) <= set(event.used):
             return []
-        verdict, own = self._judge(event)
+        verdict = judge(self.graph, self._onsets.arrivals(event))
         if verdict.reason:
-            event.used = tuple(sorted({h.channel for h in own}))
+            event.used = told
             return []
-        return [self._say(event, verdict, own, t_ns)]
+        return [self._say(event, verdict, t_ns)]
+
+    # -- by waves ----------------------------------------------------------------------------------------------------
+
+    def _place(self, t_ns: int, live: Mapping[str, int], recall: Recall | None, budget: float) -> list[Finding]:
+        """Go on matching the waves of the raised burst, once all of them were recorded."""
+        event = self._burst
+        if event is None or event.placed or recall is None:
+            return []
+        if self._placing is None:
+            event.waited += 1
+            ready_ns = event.first_ns + round(AFTER_S * NS)
+            if any(t < ready_ns for t in live.values()) and event.waited < PATIENCE:
+                return []
+            self._placing = self._begin(event, recall)
+        event.placed = self._placing is None
+        if self._placing is None:
+            return []
+        found, self.spent = self._placing.work(budget), budget
+        if found is None:
+            return []
+        self._placing, event.placed = None, True
+        if found.pulse:
+            own = self._onsets.first(event)
+            other = [] if "demand-pulse" in self._others else [pulse_finding(found, event, own, t_ns)]
+            self._others.setdefault("demand-pulse", event)
+            return self._over(t_ns) + other
+        used = judge(self.graph, self._onsets.arrivals(event)).used
+        return [self._say(event, Verdict(found, used, ""), t_ns)] if len(found) and used else []
+
+    def _begin(self, event: Event, recall: Recall) -> Placing | None:
+        """The windows of the sensors that heard it first, or that stand nearest; None where there are fewer than two."""
+        when = {h.channel: h.onset_ns for h in self._onsets.first(event)}
+        if not when:
+            return None
+        near = self.graph.routes(self.channels[min(when, key=lambda c: (when[c], c))]).time_s
+        far = {name: float(near[self.graph.index[node]]) for name, node in self.channels.items()}
+        order = sorted(self.channels, key=lambda c: (c not in when, when.get(c, 0), far[c], c))
+        start_ns, stop_ns = event.first_ns - round(BEFORE_S * NS), event.first_ns + round(AFTER_S * NS)
+        windows: dict[str, tuple[float, float, Any]] = {}
+        taken: set[str] = set()
+        for name in order:
+            if len(windows) == SENSORS:
+                break
+            if not self.metres[name] or self.channels[name] in taken:
+                continue
+            window = recall(name, start_ns, stop_ns)
+            if window is not None and len(window.x):
+                windows[name] = ((window.t0_ns - start_ns) / NS, window.rate_hz, window.x)
+                taken.add(self.channels[name])
+        heads, names = heads_of(windows, self.metres, BEFORE_S, AFTER_S)
+        return Placing(self.graph, heads, [self.channels[n] for n in names], BEFORE_S) if len(names) >= 2 else None
+
+    # -- ends --------------------------------------------------------------------------------------------------------
 
     def _end(self, t_ns: int, live: Mapping[str, int]) -> list[Finding]:
-        """A burst is over when every sensor that heard it is quiet again; silent ones are waited for FORGET_S."""
-        event = self._burst
-        if event is None:
-            return []
-        old = t_ns - event.onset_ns > FORGET_S * NS
-        if any(name in self._open and (name in live or not old) for name in event.used):
-            return []
-        return self._over(t_ns)
+        """What was said is over when every sensor that heard it is quiet again (silent ones are waited for FORGET_S) and
+        nothing more will be said of it."""
+
+        def ended(event: Event) -> bool:
+            return self._onsets.ended(event.used, live, t_ns - event.onset_ns > FORGET_S * NS)
+
+        over = self._burst is not None and self._placing is None and ended(self._burst)
+        found = self._over(t_ns) if over else []
+        for kind in [kind for kind, event in self._others.items() if ended(event)]:
+            event = self._others.pop(kind)
+            found.append(Finding(kind=kind, t_ns=t_ns, onset_ns=event.onset_ns, active=False, severity=BLUE))
+        return found
 
     def _over(self, t_ns: int) -> list[Finding]:
         event = self._burst
         assert event is not None
-        self._burst = None
-        self._heard = [h for h in self._heard if not self._belongs(h, event)]
+        self._burst, self._placing = None, None
+        self._onsets.forget(event)
         return [Finding(kind="burst", t_ns=t_ns, onset_ns=event.onset_ns, active=False, severity=ORANGE)]
 
-    def _say(self, event: Event, verdict: Verdict, own: list[Heard], t_ns: int) -> Finding:
+    # -- what is said ------------------------------------------------------------------------------------------------
+
+    def _say(self, event: Event, verdict: Verdict, t_ns: int) -> Finding:
+        own = self._onsets.first(event)
         event.used = tuple(sorted(h.channel for h in own))
         nodes = {a.node for a in verdict.used}
         used = [h for h in own if self.channels[h.channel] in nodes]
-        largest = max(used, key=lambda h: (abs(h.step), h.channel))
-        best = verdict.candidates[0]
-        region = len(verdict.candidates.region())
-        rows = verdict.candidates.to_rows()
-        where: dict[str, Any] = {**place(best), "candidates": rows, "places": region, "rms_s": best.rms_s}
-        sd = verdict.candidates.sd_m()
-        if math.isfinite(sd):
-            where["sd_m"] = sd
-        return Finding(
-            kind="burst", t_ns=t_ns, onset_ns=event.onset_ns, active=True, severity=ORANGE,
-            score=len(nodes) / FEWEST, value=largest.step, unit=largest.unit, where=where,
-            quality=sum(h.quality for h in used) / len(used),
-            evidence={
-                "sensors": [h.channel for h in used],
-                "began_ns": event.first_ns + round(best.t0_s * NS),
-                "speed_mps": best.speed,
-                "misfit": best.misfit,
-                "probability": best.probability,
-            },
-        )  # fmt: skip
+        heads = {self.channels[h.channel]: h.step * self.metres[h.channel] for h in used if self.metres[h.channel]}
+        return burst_finding(self.graph, event, verdict.candidates, used, heads, t_ns)
+
+    def _other(self, event: Event, t_ns: int) -> list[Finding]:
+        """What these steps are if they are no burst, where that is known; of each kind one at a time."""
+        own = [h for h in self._onsets.first(event) if self.metres[h.channel]]
+        if len({self.channels[h.channel] for h in own}) < FEWEST:
+            return []
+        told = cause(self.graph, [
+            Step(self.channels[h.channel], (h.onset_ns - event.first_ns) / NS, h.sd_s, h.polarity,
+                 h.step * self.metres[h.channel], h.rise_s)
+            for h in own
+        ])  # fmt: skip
+        if told.kind in ("burst", "unknown") or told.probability[told.kind] < SURE or told.kind in self._others:
+            return []
+        event.onset_ns, event.used = event.first_ns, tuple(sorted(h.channel for h in own))
+        self._others[told.kind] = event
+        return [device_finding(told, event, own, t_ns)]
+
+    # -- state -------------------------------------------------------------------------------------------------------
 
     def save(self) -> dict[str, Any]:
         """Everything heard and open, as plain values."""
         return {
             "version": VERSION,
-            "heard": [list(astuple(h)) for h in self._heard],
-            "open": sorted(self._open),
+            **self._onsets.save(),
             "event": None if self._event is None else list(astuple(self._event)),
             "burst": None if self._burst is None else list(astuple(self._burst)),
+            "placing": None if self._placing is None else self._placing.save(),
+            "others": {kind: list(astuple(event)) for kind, event in self._others.items()},
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take what `save` gave; StateError for another version."""
         if state.get("version") != VERSION:
             raise StateError(f"burst join: state of version {VERSION}, got {state.get('version')!r}")
-        self._heard = [Heard(*row) for row in state["heard"]]
-        self._open = set(state["open"])
-        self._event, self._burst = (event_of(state[key]) for key in ("event", "burst"))
-
-
-def event_of(row: Any) -> Event | None:
-    """An event as `save` wrote it."""
-    if row is None:
-        return None
-    return Event(row[0], row[1], row[2], row[3], tuple(row[4]))
-
-
-def longest_way(graph: PipeGraph, nodes: list[str]) -> float:
-    """Longest travel time between two of the nodes that a wave can go, at the slowest speed believed in, seconds."""
-    at = [graph.index[node] for node in nodes]
-    every = nodes if len(nodes) <= ALL_PAIRS else nodes[:1]
-    times = [float(t) for node in every for t in graph.routes(node).time_s[at] if math.isfinite(t)]
-    return max(times, default=0.0) * (1.0 if every is nodes else 2.0) / Speeds().least
-
-
-def place(best: Candidate) -> dict[str, Any]:
-    """A candidate as part of a finding's ``where``."""
-    where: dict[str, Any] = {"asset": best.name, "link": best.link, "offset_m": best.offset_m}
-    if best.node is not None:
-        where["node"] = best.node
-    if math.isfinite(best.x) and math.isfinite(best.y):
-        where.update(x=best.x, y=best.y)
-    return where
+        self._onsets.load(state)
+        self._event, self._burst = (Event.of(state[key]) for key in ("event", "burst"))
+        placing = state["placing"]
+        self._placing = None if placing is None else Placing.restored(self.graph, placing)
+        others = {kind: Event.of(row) for kind, row in state["others"].items()}
+        self._others = {kind: event for kind, event in others.items() if event is not None}

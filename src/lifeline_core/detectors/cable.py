@@ -56,7 +56,10 @@ class Off(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CableParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Keys of a ``cable`` watch; every channel of the watch must have its row in ``cables``."""
 
-    cables: Annotated[dict[str, CableRow], Meta(description="by channel: length_m, mass_kg_m, as_built_kn, ei_nm2, ends")]
+    cables: Annotated[
+        tuple[CableRow, ...],
+        Meta(min_length=1, description="by channel, in their order: length_m, mass_kg_m, as_built_kn, ei_nm2, ends"),
+    ]
     deviations: Annotated[tuple[Off, ...], Meta(description="severity by the distance from the force as built")] = ()
     bin_s: Annotated[float, Meta(ge=60.0, le=86_400.0, description="length of a bin; bins begin at its multiples, UTC")] = 600.0
     coverage: Annotated[float, Meta(gt=0.0, le=1.0, description="a bin with a smaller part of its samples says nothing")] = 0.7
@@ -83,10 +86,10 @@ class _State:
 class _Cables:
     """The cables of one group."""
 
-    def __init__(self, group: Group, params: CableParams) -> None:
+    def __init__(self, group: Group, rows: list[CableRow], params: CableParams) -> None:
         assert group.rate_hz is not None
         self.channels, self.rate_hz = group.channels, group.rate_hz
-        self.rows = [params.cables[c.name] for c in self.channels]
+        self.rows = rows
         first = min(0.5 / r.length_m * (1e3 * r.as_built_kn / r.mass_kg_m) ** 0.5 for r in self.rows)
         n = 16
         while self.rate_hz / n > RESOLUTION * first and n < 65536:
@@ -115,13 +118,13 @@ class Cable(Detector):
         if watch.params is None:
             raise ValueError("cables: must give every channel's cable, gives none")
         self.params: CableParams = watch.params
-        missing = [c.name for g in self.groups for c in g.channels if c.name not in self.params.cables]
-        if missing:
-            raise ValueError(f"cables: must have a row for every channel of the watch, has none for {', '.join(missing)}")
+        if len(self.params.cables) != len(watch.channels):
+            raise ValueError(f"cables: must have a row for each of {len(watch.channels)} channels, has {len(self.params.cables)}")
+        cables = dict(zip(watch.channels, self.params.cables, strict=True))
         if found := self.params.faults():
             raise ValueError("; ".join(found))
         self._off = sorted((r.off, r.severity) for r in self.params.deviations)
-        self._groups = [_Cables(group, self.params) for group in self.groups]
+        self._groups = [_Cables(group, [cables[c.name] for c in group.channels], self.params) for group in self.groups]
 
     def push(self, group: int, block: Block) -> list[Finding]:
         own, found = self._groups[group], []

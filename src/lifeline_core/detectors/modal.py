@@ -5,8 +5,8 @@
     acceleration -> decimate -> lag covariances, block by block -> SSI-cov -> modes -> tracked -> baseline -> findings
                                  (no raw samples are kept)       every `every_s` of the clock
 
-What is learned and how a change is told from noise: `lifeline_core.bridges.surveillance`. Channels named in ``environment``
-(temperature, wind) come at their own rate; a window takes their mean, and with ``lag_s`` that of the time before it, for
+What is learned and how a change is told from noise: `lifeline_core.bridges.surveillance`. The last ``environment``
+channels (temperature, wind) come at their own rate; a window takes their mean, and with ``lag_s`` that of the time before it, for
 concrete follows the air by hours.
 """
 
@@ -60,7 +60,7 @@ class ModalParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True)
     ] = None
     block_rows: Annotated[int, Meta(ge=5, le=200, description="block rows of the covariance matrix")] = 30
     order_max: Annotated[int, Meta(ge=4, le=200, description="largest model order")] = 60
-    environment: Annotated[tuple[str, ...], Meta(description="channels of the watch that tell the weather")] = ()
+    environment: Annotated[int, Meta(ge=0, le=16, description="so many channels at the end of the list tell the weather")] = 0
     lag_s: Annotated[float, Meta(ge=0.0, le=864_000.0, description="also the mean weather of so long before; 0: not")] = 0.0
     learn: Annotated[int, Meta(ge=1, le=1000, description="windows the references are learned from")] = 12
     train: Annotated[int, Meta(ge=10, le=100_000, description="windows the baseline is learned from")] = 1008
@@ -103,7 +103,8 @@ class Modal(Detector):
             raise ValueError("; ".join(found))
         p = self.params
         self._every_ns = round((p.every_s or p.window_s) * NS)
-        self._weather = Weather(p.environment, p.window_s, p.lag_s)
+        self._names = watch.channels[len(watch.channels) - p.environment :]
+        self._weather = Weather(self._names, p.window_s, p.lag_s)
         self._moving = next((i for i, g in enumerate(self.groups) if g.rate_hz and not self._is_weather(g.channels)), None)
         plan = Plan(p.learn, p.train, p.confirm, YEAR_S * NS / self._every_ns, p.false_alarms_per_year)
         self._watch = Surveillance(plan, p.window_s, self._weather.columns)
@@ -115,8 +116,12 @@ class Modal(Detector):
         if self._moving is not None:
             self._start(self.groups[self._moving])
 
+    @classmethod
+    def aside(cls, params: Any) -> int:
+        return params.environment if params is not None else 0
+
     def _is_weather(self, channels: Sequence[Channel]) -> bool:
-        return bool(channels) and all(c.name in self.params.environment for c in channels)
+        return bool(channels) and all(c.name in self._names for c in channels)
 
     def _start(self, group: Group) -> None:
         """Working rate, blocks and their number, by the rate of the group."""

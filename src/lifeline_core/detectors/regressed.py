@@ -39,9 +39,9 @@ YEAR_D = 365.25
 
 
 class RegressedParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Keys of a ``regressed`` watch: its ``environment`` channels explain the others."""
+    """Keys of a ``regressed`` watch: its last ``environment`` channels explain the others."""
 
-    environment: Annotated[tuple[str, ...], Meta(min_length=1, description="channels of the watch that tell the weather")]
+    environment: Annotated[int, Meta(ge=1, le=16, description="so many channels at the end of the list tell the weather")] = 1
     limits: Annotated[tuple[Limit, ...], Meta(description="limits of the residual, in the channel's unit")] = ()
     growth_limits: Annotated[tuple[Limit, ...], Meta(description="limits of its growth, in the channel's unit a year")] = ()
     growth_days: Annotated[int, Meta(ge=7, le=3660, description="daily medians the growth is read from")] = 180
@@ -103,21 +103,24 @@ class Regressed(Detector):
     def __init__(self, watch: Watch, groups: Sequence[Group], site: Site) -> None:
         super().__init__(watch, groups, site)
         if watch.params is None:
-            raise ValueError("environment: must name the channels that tell the weather, names none")
+            raise ValueError("limits: at least one of limits and growth_limits must be given, are none")
         self.params: RegressedParams = watch.params
         if found := self.params.faults():
             raise ValueError("; ".join(found))
-        names = [c.name for g in self.groups for c in g.channels]
-        if unknown := [n for n in self.params.environment if n not in names]:
-            raise ValueError(f"environment: must be channels of the watch, {', '.join(unknown)} is none")
-        self._ones = [_One(c) for g in self.groups for c in g.channels if c.name not in self.params.environment]
-        if not self._ones:
-            raise ValueError("environment: must leave a channel to be judged, leaves none")
+        own = len(watch.channels) - self.params.environment
+        if own < 1:
+            raise ValueError(f"environment: must leave a channel to be judged, is {self.params.environment}")
+        names = watch.channels[own:]
+        self._ones = [_One(c) for g in self.groups for c in g.channels if c.name not in names]
         self._bin_ns = round(self.params.bin_s * NS)
-        self._weather = Weather(self.params.environment, self.params.bin_s, self.params.lag_s)
+        self._weather = Weather(names, self.params.bin_s, self.params.lag_s)
         self._values = Weather([one.channel.name for one in self._ones], self.params.bin_s, 0.0)
         self._next_ns: int | None = None  # end of the next bin to be judged
         self._newest_ns = 0
+
+    @classmethod
+    def aside(cls, params: Any) -> int:
+        return params.environment if params is not None else 1
 
     def push(self, group: int, block: Block) -> list[Finding]:
         channels = self.groups[group].channels

@@ -1,124 +1,283 @@
-"""Where in the spectrum two channels hear the same source, and how sure that is."""
+"""Where in the spectrum two channels hear the same source, and how sure that is.
+
+::
+
+    open lines     no mains, no line of a machine                              `lines`
+    coherency      C = S12 / sqrt(S11 S22) at the open lines, side by side     `Coherency`
+    common         |C|^2 above chance, whatever the phase                      before a lag is known
+    along          Re{C exp(i 2 pi f lag)} above chance: coherent and straight once it is
+
+Both look over few neighbouring frequencies first, then over many: a narrow band is strong, a weak source is seen if it is wide.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from math import log
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, maximum_filter1d, median_filter, uniform_filter1d
 from scipy.special import log_ndtr
 
-from lifeline_core.dsp import delay as tde
+from lifeline_core.dsp.hampel import running_median
+from lifeline_core.pipes.peak import turns
 from lifeline_core.pipes.spectra import OVERLAP_SPREAD, Spectra
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
+Index = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
 MAINS_HZ = (50.0, 60.0)
-NEIGHBOURS = 15  # frequencies in a local median or share: wider than a line with its skirts
+NEIGHBOURS = 15  # frequencies in a local median or mean: wider than a line with its skirts
+MANY = 127  # in a mean over many: a weak source shows if it is this wide
 FEWEST = 7  # coherent frequencies that make a band
 LINE = 10.0  # a line stands this far above the local median of the power
 SKIRT = 0.1  # more of a frequency's power than this may not have leaked from lines
 STRONGEST = 64  # lines whose skirts are followed
-# Neighbouring frequencies of a Hann window are correlated by 2/3 and 1/6, a product of two channels by the squares: so
-# many times larger is the variance of a sum over them.
+EVEN = 1.5  # no frequency speaks for more than this many times the median of its neighbours
+BENT = 0.5  # cosine of the phase from the line of the delay, at least
+SURE, HOLDS = 4.5, 1.5  # a run of frequencies begins with a mean this many deviations above chance, and goes on while above
+EDGES = 48  # of bands that are tried, in a geometric row
+# Neighbouring frequencies of a Hann window are correlated by 2/3 and 1/6, a product of two channels by the squares, its size by
+# their squares: so many times larger is the variance of a mean over them.
 FREQUENCY_SPREAD = 1.0 + 2.0 * (4.0 / 9.0 + 1.0 / 36.0)
+SIZE_SPREAD = 1.0 + 2.0 * (16.0 / 81.0 + 1.0 / 1296.0)
 
 
-def lines(s: Spectra, mains_hz: tuple[float, ...] = MAINS_HZ) -> Mask:
-    """Frequencies no common noise may be read from: mains with every harmonic, and whatever else stands up as a line.
+def spread(n: int) -> float:
+    """Variance of a sum over frequencies of averages of n half-overlapping Hann segments, as if all 1/n were independent.
 
-    Mains: two grid steps and 0.2 % (the grid's own wandering) to either side. A line: `LINE` times the local median of
-    the power in either channel, and two grid steps beside it; farther out, where what the window leaks from it is a tenth
-    of the power or more. Off by k grid steps a Hann window leaks at most 1 / (pi k (k^2 - 1)) of the amplitude.
+    sum w^4 / (sum w^2)^2 of the windows' squares laid over each other: 35/18 for one segment, 19/9 for many.
     """
-    df = s.fs / s.nperseg
-    masked = np.zeros(s.f.size, bool)
-    for power in (s.s11, s.s22):
-        standing = power > LINE * median_filter(power, 2 * NEIGHBOURS + 1, mode="nearest")
-        masked |= binary_dilation(standing, iterations=2)
-        tops = np.flatnonzero(standing & (power >= maximum_filter1d(power, 5)))
-        tops = tops[np.argsort(power[tops])[-STRONGEST:]]
-        k = np.maximum(np.abs(np.arange(power.size) - tops[:, None]), 2.0)
-        skirts = np.sum(power[tops, None] / (np.pi * k * (k * k - 1.0)) ** 2, axis=0)
-        masked |= (skirts >= SKIRT * power) & (skirts > 0.0)
-    for mains in mains_hz:
-        order = np.maximum(np.round(s.f / mains), 1.0)
-        masked |= np.abs(s.f - order * mains) <= 2.0 * df + 0.002 * order * mains
+    return 35.0 / 18.0 + (n - 1) / (6.0 * max(n, 1))
+
+
+@lru_cache(maxsize=64)
+def frequencies(fs: float, nperseg: int) -> Real:
+    """The one-sided grid in Hz, not to be written to."""
+    f = np.asarray(np.fft.rfftfreq(nperseg, 1.0 / fs), np.float64)
+    f.flags.writeable = False
+    return f
+
+
+@lru_cache(maxsize=64)
+def mains(fs: float, nperseg: int, mains_hz: tuple[float, ...]) -> Mask:
+    """Lines of the mains and every harmonic: two grid steps and 0.2 % (the grid's own wandering) to either side."""
+    f, df = frequencies(fs, nperseg), fs / nperseg
+    masked = np.zeros(f.size, bool)
+    for hz in mains_hz:
+        order = np.maximum(np.round(f / hz), 1.0)
+        masked |= np.abs(f - order * hz) <= 2.0 * df + 0.002 * order * hz
+    masked.flags.writeable = False
     return masked
 
 
-def coherent_band(s: Spectra, open_: Mask, max_delay_s: float, *, sign: float = 1.0) -> Mask:
-    """The open frequencies that cohere beyond chance and whose phase runs along one straight line.
+def lines(s: Spectra, mains_hz: tuple[float, ...] = MAINS_HZ) -> Mask:
+    """Frequencies no common noise may be read from: `mains`, and whatever else stands up as a line.
 
-    A frequency belongs when, among itself and its neighbours, at least half exceed the 95 % limit of unrelated
-    channels, and their phases lie close to the line of the best delay (mean cosine 0.5): a sensor's or a pipe's
-    resonance coheres too, but bends the phase.
+    A line: `LINE` times the local median of the power in either channel, and two grid steps beside it; farther out, where what the
+    window leaks from it is a tenth of the power or more. Off by k grid steps a Hann window leaks at most
+    1 / (pi k (k^2 - 1)) of the amplitude.
     """
-    idx = np.flatnonzero(open_)
-    gamma2 = tde.coherence(s.s11, s.s22, s.s12)
-    among = gamma2[idx] > tde.coherence_limit(max(s.effective(open_), 2.0))
-    kept = uniform_filter1d(among.astype(float), NEIGHBOURS, mode="constant") >= 0.5
-    if not kept.any():
-        return np.zeros(open_.size, bool)
-    mask = np.zeros(open_.size, bool)
-    mask[idx[kept]] = True
-    lag = best_lag(s, sign * weighted(s, mask, "ht"), max_delay_s)
-    line = np.cos(np.angle(sign * s.s12[idx]) + 2.0 * np.pi * s.f[idx] * lag)
-    straight = uniform_filter1d(line, NEIGHBOURS, mode="nearest") >= 0.5
-    mask[idx[kept & ~straight]] = False
-    return mask
+    masked = mains(s.fs, s.nperseg, tuple(mains_hz)).copy()
+    powers = np.stack([s.s11, s.s22])
+    floor = powers.copy()  # the lowest of three: between the lines of a dense row, half of the frequencies are not beside a gap
+    np.minimum(floor[:, 1:], powers[:, :-1], out=floor[:, 1:])
+    np.minimum(floor[:, :-1], powers[:, 1:], out=floor[:, :-1])
+    standing = powers > LINE * running_median(floor, 2 * NEIGHBOURS + 1)
+    for power, stands in zip(powers, standing, strict=True):
+        at = np.flatnonzero(stands)
+        if at.size:
+            masked[np.clip(at[:, None] + np.arange(-2, 3), 0, power.size - 1)] = True
+            masked |= _skirts(power, at)
+    return masked
 
 
-def _local_median(s: Spectra, among: Mask, x: Real) -> Real:
-    """Median of x over neighbouring frequencies of the mask; 0 outside it."""
-    out = np.zeros(x.size)
-    if among.any():
-        out[among] = median_filter(x[among], NEIGHBOURS, mode="nearest")
+def _skirts(power: Real, at: Index) -> Mask:
+    """Where the strongest of the lines at these places leak more than may be."""
+    near = power[np.clip(at[:, None] + np.arange(-2, 3), 0, power.size - 1)]
+    tops = at[near.max(axis=1) <= power[at]]
+    tops = tops[np.argsort(power[tops])[-STRONGEST:]]
+    least = SKIRT * max(float(power.min()), 1e-30 * float(power.max()))
+    reach = min(int((float(power[tops].sum()) / least) ** (1.0 / 6.0)) + 3, power.size)  # farther out nothing leaks enough
+    k = np.arange(-reach, reach + 1)
+    size = np.maximum(np.abs(k), 2.0)
+    leak = power[tops, None] / (np.pi * size * (size * size - 1.0)) ** 2
+    places = tops[:, None] + k
+    inside = (places >= 0) & (places < power.size)
+    leaked = np.bincount(places[inside], leak[inside], power.size)
+    return np.asarray((leaked >= SKIRT * power) & (leaked > 0.0), bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Coherency:
+    """The open frequencies, side by side: line numbers, C, its size, and the variance of C among unrelated channels."""
+
+    fs: float
+    nperseg: int
+    n: int  # segments
+    sign: float  # -1: one channel is turned over
+    at: Index
+    c: Complex
+    size: Real
+    chance: Real  # mean of |C|^2 by chance at a line and its neighbours: 1/n for even segments, more where a few are louder
+    alone: Real  # the same of the line itself, whether or not it coheres: what the test of `log10_chance` counts with
+
+    @classmethod
+    def of(cls, s: Spectra, open_: Mask, sign: float = 1.0) -> Coherency:
+        """C at the open lines where both channels have power; sign -1 turns one channel over."""
+        product = s.s11 * s.s22
+        at = np.flatnonzero(open_ & (product > 0.0))
+        product = product[at]
+        c = s.s12[at]
+        c /= np.sqrt(product)
+        if sign < 0.0:
+            c = -c
+        size, n = np.abs(c), max(s.n, 1)
+        loud = s.q[at] / product
+        # q of a common stationary source is 1 + |C|^2 times the product of the powers
+        chance = mean(sums(loud - size * size), NEIGHBOURS)
+        chance = np.clip(chance * (OVERLAP_SPREAD / n), OVERLAP_SPREAD / n, 1.0)
+        return cls(s.fs, s.nperseg, s.n, sign, at, c, np.minimum(size, 1.0), chance, loud / n)
+
+    @property
+    def f(self) -> Real:
+        """Hz."""
+        return frequencies(self.fs, self.nperseg)[self.at]
+
+    def along(self, lag_s: float) -> Complex:
+        """C turned back by the lag: real where the phase lies on the lag's line."""
+        return self.c * turns(self.at, 2.0 * np.pi * lag_s * self.fs / self.nperseg) if self.at.size else self.c
+
+
+@lru_cache(maxsize=64)
+def _counts(n: int, width: int) -> Real:
+    k, h = np.arange(n), width // 2
+    out = (np.minimum(k + h + 1, n) - np.maximum(k - h, 0)).astype(np.float64)
+    out.flags.writeable = False
     return out
 
 
-def smooth_coherence(s: Spectra, used: Mask) -> Real:
-    """Coherence, smoothed and freed of bias, 0 outside the mask: a lone line cannot rule the weights."""
-    smooth = _local_median(s, used, tde.coherence(s.s11, s.s22, s.s12))
-    return np.where(used, tde.debias(smooth, max(s.effective(used), 2.0)), 0.0)
+def sums(x: Real) -> Real:
+    """0, x0, x0 + x1, ..: what every window's sum is a difference of. Short rows of values about 1 lose nothing by it."""
+    s = np.empty(x.size + 1)
+    s[0] = 0.0
+    np.cumsum(x, out=s[1:])
+    return s
 
 
-def weighted(s: Spectra, used: Mask, weighting: str) -> Complex:
-    """W S12 within the mask."""
-    w = tde.weights(weighting, s.s11, s.s22, s.s12, gamma2=smooth_coherence(s, used) if weighting == "ht" else None)
-    return np.where(used, w * s.s12, 0.0)
+def total(s: Real, width: int) -> Real:
+    """Sum over a centred window of odd width, shorter at the ends, from the `sums` of a row."""
+    n, h = s.size - 1, width // 2
+    if n <= 2 * h:
+        k = np.arange(n)
+        return np.asarray(s[np.minimum(k + h + 1, n)] - s[np.maximum(k - h, 0)])
+    out = np.empty(n)
+    out[:h] = s[h + 1 : 2 * h + 1]
+    np.subtract(s[2 * h + 1 :], s[: n - 2 * h], out=out[h : n - h])
+    np.subtract(s[n], s[n - 2 * h : n - h], out=out[n - h :])
+    return out
 
 
-def best_lag(s: Spectra, cross: Complex, max_delay_s: float) -> float:
-    """The exact lag of the highest peak."""
-    lags, r = tde.correlogram(cross, s.fs, s.nperseg, max_delay_s=max_delay_s)
-    return tde.refine(s.f, cross, float(lags[tde.pick(lags, r)]), float(lags[1] - lags[0]))
+def mean(s: Real, width: int) -> Real:
+    """Mean over a centred window of odd width, shorter at the ends, from the `sums` of a row."""
+    out = total(s, width)
+    out /= _counts(out.size, width)
+    return out
 
 
-def log10_chance(s: Spectra, open_: Mask, used: Mask, lag_s: float, max_delay_s: float, *, sign: float = 1.0) -> float:
-    """How likely unrelated channels would line up as well somewhere: log10, at most 0.
+def runs(z: Real, sure: float = SURE, holds: float = HOLDS) -> Mask:
+    """Runs of values above ``holds`` that reach ``sure`` somewhere: a band with its edges, and no lone upswing of chance."""
+    if z.size == 0 or float(z.max()) < sure:
+        return np.zeros(z.size, bool)
+    on = np.empty(z.size + 2, bool)
+    on[0] = on[-1] = False
+    np.greater(z, holds, out=on[1:-1])
+    edges = np.flatnonzero(on[1:] != on[:-1])
+    out = np.zeros(z.size, bool)
+    for top, start, stop in zip(np.maximum.reduceat(z, edges[edges < z.size])[::2], edges[::2], edges[1::2], strict=True):
+        if top >= sure:
+            out[start:stop] = True
+    return out
 
-    The sum of the coherency turned back by the lag, over the open frequencies from the lowest to the highest used,
-    against its standard deviation for unrelated channels; times the number of lags and bands it was chosen from
-    (Bonferroni). The deviation comes from the segments themselves, so a few loud ones do not pass for many. No
-    frequency counts for more than the median of its neighbours.
+
+def common(co: Coherency) -> Real:
+    """|C| shared by the channels, smooth, freed of chance, 0 where it does not stand out: before any lag is known."""
+    power = co.size * co.size
+    out, row = np.zeros(power.size), sums(power)
+    rest: Mask | None = None
+    for width in (NEIGHBOURS, MANY):
+        count = _counts(power.size, width) if rest is None else np.maximum(total(sums(rest.astype(float)), width), 1.0)
+        level = total(row if rest is None else sums(power * rest), width) / count
+        shown = runs((level / co.chance - 1.0) * np.sqrt(count / SIZE_SPREAD))
+        if rest is not None:
+            shown &= rest
+        if shown.any():
+            by_chance = np.minimum(co.chance[shown], 0.5)
+            out[shown] = np.sqrt(np.maximum(level[shown] - by_chance, 0.0) / (1.0 - by_chance))
+            rest = ~shown
+            if not rest.any():
+                break
+    return out
+
+
+def _closer(out: Real, row: Real, noise: Real, width: int) -> None:
+    """The mean over ``width`` neighbours in the place of a wider one, where the two differ beyond chance."""
+    level = mean(row, width)
+    deviation = noise / np.sqrt(_counts(out.size, width))
+    z = (level - out) / (deviation * np.maximum(1.0 - level * level, 1e-3))  # the nearer to 1, the better it is known
+    if max(float(z.max(initial=0.0)), -float(z.min(initial=0.0))) < SURE:
+        return
+    other = runs(z) | runs(-z)
+    out[other] = np.where(level[other] > HOLDS * deviation[other], level[other], 0.0)
+
+
+def straight(co: Coherency, x: Real, wide: slice, shared: Real) -> Real:
+    """Re{C} along the lag, smooth, 0 where it does not stand out.
+
+    Begins with the mean over ``wide``, a band that is sure as a whole (empty: none), and takes the mean over fewer neighbours only
+    where that differs beyond chance: picking the best of many narrow means would promise more coherence than there is. Less than
+    half of what the channels share there (``shared``: of `common`) is a phase that runs elsewhere: a resonance, another source.
     """
-    if not used.any():
-        return 0.0
-    among = np.flatnonzero(open_)
-    low, high = np.flatnonzero(used)[[0, -1]]
-    among = among[(among >= low) & (among <= high)]
-    power = s.s11[among] * s.s22[among]
-    if not (power > 0).all():
-        return 0.0
-    coherency = s.s12[among] / np.sqrt(power)
-    size = np.abs(coherency)
-    even = np.minimum(size, median_filter(size, NEIGHBOURS, mode="nearest"))
-    total = float(np.sum(even * np.cos(np.angle(sign * coherency) + 2.0 * np.pi * s.f[among] * lag_s)))
-    variance = float(np.sum(s.q[among] / power)) / (2.0 * s.n) * FREQUENCY_SPREAD * OVERLAP_SPREAD
-    lags = 4.0 * max_delay_s * float(s.f[high] - s.f[low]) + 1.0
-    bands = 0.5 * float(open_.sum()) ** 2
-    return min((float(log_ndtr(-total / variance**0.5)) + log(lags * bands)) / log(10.0), 0.0)
+    out = np.zeros(x.size)
+    noise = np.sqrt(0.5 * FREQUENCY_SPREAD * co.chance)
+    if wide.stop > wide.start:
+        out[wide] = max(float(x[wide].mean()), 0.0)
+        _closer(out[wide], sums(x[wide]), noise[wide], 8 * MANY + 1)
+    row = sums(x)
+    for width in (MANY, NEIGHBOURS):
+        _closer(out, row, noise, width)
+    out[out < BENT * shared] = 0.0
+    return np.minimum(out, 1.0)
+
+
+@lru_cache(maxsize=64)
+def _bands(n: int) -> tuple[Index, Index]:
+    """First and end of the bands of n open frequencies that are tried, in places of the row."""
+    edges = np.concatenate([[0], np.unique(np.geomspace(FEWEST, n, EDGES).astype(np.intp))])
+    low, high = np.triu_indices(edges.size, 1)
+    wide = edges[high] - edges[low] >= 2 * FEWEST
+    return edges[low[wide]], edges[high[wide]]
+
+
+def log10_chance(co: Coherency, x: Real, max_delay_s: float) -> tuple[float, slice]:
+    """How likely unrelated channels would line up as well somewhere: log10, at most 0; and the band where they do so best.
+
+    The sum of ``x``, the coherency along the lag, over a band against its standard deviation for unrelated channels; times the
+    number of lags and bands it was chosen from (Bonferroni). The deviation comes from the segments themselves, so a few loud ones
+    do not pass for many. No frequency counts for more than `EVEN` times the median of its neighbours.
+    """
+    if x.size < 2 * FEWEST or not co.n:
+        return 0.0, slice(0, 0)
+    even = EVEN * running_median(co.size, NEIGHBOURS)
+    told = np.where(co.size > even, x * (even / np.maximum(co.size, 1e-300)), x)
+    low, high = _bands(x.size)
+    gain, variance = sums(told), sums(co.alone)
+    z = (gain[high] - gain[low]) / np.sqrt((variance[high] - variance[low]) * (0.5 * spread(co.n)))
+    f = co.f
+    lags = 4.0 * max_delay_s * (f[high - 1] - f[low]) + 1.0
+    best = int(np.argmax(0.5 * np.maximum(z, 0.0) ** 2 - np.log(lags)))
+    chance = (float(log_ndtr(-z[best])) + log(lags[best] * z.size)) / log(10.0)
+    return min(chance, 0.0), slice(int(low[best]), int(high[best]))

@@ -19,12 +19,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lifeline_core.pipes.arrivals import pick_arrivals
 from lifeline_core.pipes.candidates import Candidates
+from lifeline_core.pipes.causes import Step, cause
 from lifeline_core.pipes.graph import PipeGraph, Pump
 from lifeline_core.pipes.search import Heard, Speeds, node_scores
+from lifeline_core.pipes.waveform import MOST_SPEED_SD, match_burst
+
+Singles = NDArray[np.float32]
 
 FEWEST = 3  # sensors; fewer locate nothing in a looped network
 AGREEING = 0.6  # of the sensors keep the triangle rule with each other
@@ -35,7 +39,14 @@ SLACK = 5.0  # standard deviations allowed in the triangle rule
 SHARP_S = 1.5  # median time to 80 % of the step
 MISFIT = 2.0  # median residual in standard deviations
 PUMP = math.log(0.1)  # likelihood of a pump's place against the best place from which on it may have been the pump;
-PUMP_SPEEDS = Speeds(0.75, 1.25, 0.1)  # with more freedom for the speed: the doubt is in the pump's favour
+METRES = {"m": 1.0, "mH2O": 1.0, "mwc": 1.0, "Pa": 1 / 9789.0, "kPa": 1 / 9.789, "MPa": 1000 / 9.789, "bar": 100 / 9.789,
+          "mbar": 0.1 / 9.789, "psi": 6.894757 / 9.789}  # of water at 20 degrees
+BEFORE_S, AFTER_S = 3.5, 9.0  # of the first arrival: what waves are read from
+LEAST_BEFORE_S, LEAST_AFTER_S = 1.0, 1.0
+SPEED_SD = 0.04  # of single pipes
+MACHINE = 0.4  # probability from which on a pump is the cause, if it is the likelier one
+CHANCE = 0.9  # probability from which on no place explains the steps
+PUMP_SPEEDS = Speeds(0.7, 1.45, 0.15)  # with more freedom for the speed: the doubt is in the pump's favour
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +109,7 @@ def pump_drops(graph: PipeGraph, pump: Pump, arrivals: Sequence[Arrival]) -> boo
 
 
 def judge(
-    graph: PipeGraph, arrivals: Sequence[Arrival], *, solve_speed: bool = True, speed_sd: float = 0.04
+    graph: PipeGraph, arrivals: Sequence[Arrival], *, solve_speed: bool = True, speed_sd: float = SPEED_SD
 ) -> Verdict:
     """Whether these steps are a burst, and where.
 
@@ -134,7 +145,30 @@ def judge(
         score = node_scores(graph, heard_by, places, speeds=PUMP_SPEEDS, speed_sd=speed_sd)
         if float(score.max()) - found.best_score >= PUMP:
             return Verdict(nowhere, tuple(used), "pump")
-    return Verdict(found, tuple(used), "")
+    steps = [Step(a.node, a.t_s, a.sd_s, a.polarity, a.step, a.rise_s) for a in everyone]
+    p = cause(graph, steps, solve_speed=solve_speed, speed_sd=speed_sd).probability
+    if p["pump-trip"] + p["pump-start"] > max(p["burst"], MACHINE):
+        return Verdict(nowhere, tuple(used), "pump")
+    return Verdict(nowhere if p["unknown"] > CHANCE else found, tuple(used), "scattered" if p["unknown"] > CHANCE else "")
+
+
+def heard_at(p: Singles, nodes: Sequence[str], fs: float, clock_sd_s: float, **kw: Any) -> list[Arrival]:
+    """What `pick_arrivals` finds, by node."""
+    found = pick_arrivals(p, fs, **kw)
+    return [
+        Arrival(node, float(found.t_s[i]), float(np.hypot(found.sd_s[i], clock_sd_s)), int(found.polarity[i]),
+                float(found.step[i]), float(found.rise_s[i]))
+        for i, node in enumerate(nodes) if found.polarity[i]
+    ]  # fmt: skip
+
+
+def stretch(p: Singles, fs: float, t0_s: float, first_s: float) -> tuple[Singles, float]:
+    """The part of records that the waves of one burst fill, and its time; empty where too little was recorded."""
+    n = p.shape[1]
+    begin = max(0, math.floor((first_s - BEFORE_S - t0_s) * fs))
+    end = min(n, math.ceil((first_s + AFTER_S - t0_s) * fs))
+    enough = (first_s - t0_s) >= LEAST_BEFORE_S and t0_s + n / fs - first_s >= LEAST_AFTER_S
+    return (p[:, begin:end] if enough else p[:, :0]), t0_s + begin / fs
 
 
 def locate_burst(
@@ -147,41 +181,65 @@ def locate_burst(
     min_step: float = 0.3,
     rise_s: float = 0.7,
     clock_sd_s: float = 0.0,
+    unit: str = "m",
+    waveforms: bool = True,
+    solve_speed: bool = True,
+    speed_sd: float = SPEED_SD,
     **kw: Any,
 ) -> Candidates:
-    """Pick the arrivals at all sensors and locate, in one call.
+    """Whether these records show a burst, and where: arrivals decide, the whole waves place it.
 
     Parameters
     ----------
     graph : PipeGraph
     p : array_like[n_sensors, n]
-        Pressure or head; ``nodes`` names the place of each row.
-    fs, t0_s, min_step, rise_s
+        Pressure or head; ``nodes`` names the place of each row, also of those that heard nothing.
+    fs, t0_s, rise_s
         See `lifeline_core.pipes.arrivals.pick_arrivals`.
+    min_step : float
+        Smallest step that counts, metres of head.
     clock_sd_s : float
         Standard deviation of the sensors' clocks against each other, seconds.
+    unit : str
+        Of ``p``, one of ``METRES``: waves are matched in metres of head.
+    waveforms : bool
+        False: by arrivals alone. So it is too where less than a second before or after the first arrival was recorded.
+    solve_speed, speed_sd
+        See `lifeline_core.pipes.search.search`.
     **kw
-        ``solve_speed``, ``speed_sd`` of `lifeline_core.pipes.search.search`.
+        ``diameter_m``, ``level_m``, ``threads`` of `lifeline_core.pipes.waveform.match_burst`.
 
     Returns
     -------
     Candidates
-        Empty where nothing is a burst.
+        Empty where nothing is a burst. A `lifeline_core.pipes.placed.Placed` where waves were matched. ``fits`` says whether
+        the network as told explains what was heard, ``account.doubts`` what does not.
 
     Raises
     ------
     ValueError
-        Another number of nodes than rows, a node that is not in the network, or what `pick_arrivals` refuses.
+        Another number of nodes than rows, a node that is not in the network, an unknown unit, or what `pick_arrivals`
+        and `match_burst` refuse.
     """
     rows = np.atleast_2d(np.asarray(p))
     if len(nodes) != len(rows):
         raise ValueError(f"nodes names every row of p: {len(rows)} rows, got {len(nodes)} names")
+    if unit not in METRES:
+        raise ValueError(f"unit is one of {', '.join(METRES)}, got {unit!r}")
     for node in nodes:
         graph.node_index(node)
-    found = pick_arrivals(rows, fs, t0_s=t0_s, min_step=min_step, rise_s=rise_s)
-    heard = [
-        Arrival(node, float(found.t_s[i]), float(np.hypot(found.sd_s[i], clock_sd_s)), int(found.polarity[i]),
-                float(found.step[i]), float(found.rise_s[i]))
-        for i, node in enumerate(nodes) if found.polarity[i]
-    ]  # fmt: skip
-    return judge(graph, heard, **kw).candidates
+    heads = (rows * METRES[unit]).astype(np.float32)
+    heard = heard_at(heads, nodes, fs, clock_sd_s, t0_s=t0_s, min_step=min_step, rise_s=rise_s)
+    verdict = judge(graph, heard, solve_speed=solve_speed, speed_sd=speed_sd)
+    if verdict.reason or not waveforms or len(rows) < 2:
+        return verdict.candidates
+    first_s = min(a.t_s for a in verdict.used)
+    part, begins_s = stretch(heads, fs, t0_s, first_s)
+    if not part.size:
+        return verdict.candidates
+    found = match_burst(
+        graph, part, nodes, fs, t0_s=begins_s, first_s=first_s, solve_speed=solve_speed, speed_sd=min(speed_sd, MOST_SPEED_SD), **kw
+    )  # fmt: skip
+    if found.pulse:
+        return Candidates.none(graph)
+    return found if len(found) else verdict.candidates

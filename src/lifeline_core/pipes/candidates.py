@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -61,8 +61,47 @@ class Candidate:
         return self.node if self.node is not None else self.link
 
 
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Factor of the speeds told and its standard deviation."""
+
+    factor: float
+    sd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """How a search came to its answer.
+
+    Attributes
+    ----------
+    used : tuple of str
+        Nodes whose arrivals carry it.
+    set_aside : mapping of node to reason
+        "triangle" (further from the others in time than a wave runs between them), "outlier" (no place explains it with the
+        others), "second-event" (three or more that agree with one place and time of their own).
+    doubts : tuple of str
+        Empty where the best place fits: "residuals" (chance of what is left below 1 in 1000), "set-aside" (fewer than three or
+        than 60 % of the arrivals used, those of a second event not counted), "speed" (the scale at an end of its range).
+    scales : mapping of group to Scale
+        At the best place; one called "all" where no groups were told.
+    unweighed : float
+        Probability of the places that were fitted fast only; counted high.
+    """
+
+    used: tuple[str, ...] = ()
+    set_aside: Mapping[str, str] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
+    scales: Mapping[str, Scale] = field(default_factory=dict)
+    unweighed: float = 0.0
+
+
 class Candidates(Sequence[Candidate]):
-    """Candidates, the likeliest first; empty where there is none. Rows are made when they are asked for."""
+    """Candidates, the likeliest first; empty where there is none. Rows are made when they are asked for.
+
+    A *branch* is all that lies behind one node through which all ways to the sensors lead: its places differ in the start of
+    the wave only, and arrival times cannot tell them apart. `region` gives it whole.
+    """
 
     def __init__(
         self,
@@ -72,9 +111,13 @@ class Candidates(Sequence[Candidate]):
         node: NDArray[np.intp],
         fit: dict[str, Floats],
         best_score: float = float("nan"),
+        branch: NDArray[np.intp] | None = None,
+        account: Account | None = None,
     ) -> None:
         self._graph, self._link, self._offset, self._node, self._fit = graph, link, offset_m, node, fit
         self.best_score = best_score  # log likelihood of the place that explains the arrivals best
+        self._branch = np.full(len(link), -1, dtype=np.intp) if branch is None else branch
+        self.account = account or Account()
 
     @classmethod
     def none(cls, graph: PipeGraph) -> Candidates:
@@ -87,6 +130,36 @@ class Candidates(Sequence[Candidate]):
     def probability(self) -> Floats:
         """Of every candidate, falling."""
         return self._fit["probability"]
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Nodes whose arrivals carry the answer; empty where it was not said."""
+        return self.account.used
+
+    @property
+    def set_aside(self) -> dict[str, str]:
+        """Nodes whose arrivals do not, with the reason; see `Account`."""
+        return dict(self.account.set_aside)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the best place explains the arrivals: there is one, and nothing stands in ``account.doubts``."""
+        return bool(len(self)) and not self.account.doubts
+
+    def with_second(self, nodes: Sequence[str]) -> Candidates:
+        """The same with the arrivals at these nodes known as those of a second event."""
+        reasons = {node: "second-event" if node in nodes else why for node, why in self.account.set_aside.items()}
+        others = sum(why != "second-event" for why in reasons.values())
+        few = len(self.used) < max(3.0, 0.6 * (len(self.used) + others))
+        doubts = tuple(d for d in self.account.doubts if d != "set-aside" or few)
+        account = replace(self.account, set_aside=reasons, doubts=doubts)
+        return Candidates(self._graph, self._link, self._offset, self._node, self._fit, self.best_score, self._branch, account)
+
+    def branch(self, i: int) -> list[int]:
+        """Numbers of all candidates that arrival times cannot tell from candidate ``i``, itself among them."""
+        i = range(len(self))[i]
+        key = self._branch[i]
+        return np.nonzero(self._branch == key)[0].tolist() if key >= 0 else [i]
 
     def __len__(self) -> int:
         return len(self._link)
@@ -115,13 +188,20 @@ class Candidates(Sequence[Candidate]):
         return float(g.x[a] + part * (g.x[b] - g.x[a])), float(g.y[a] + part * (g.y[b] - g.y[a]))
 
     def region(self, level: float = 0.9) -> list[Candidate]:
-        """The fewest candidates that together have at least this probability."""
+        """The fewest candidates that together have at least this probability, and whole every branch of which they hold a part."""
+        return [self[k] for k in self.region_rows(level)]
+
+    def region_rows(self, level: float = 0.9) -> list[int]:
+        """Numbers of the candidates of `region`, rising."""
         if not 0 < level <= 1:
             raise ValueError(f"level is within 0 .. 1, got {level!r}")
         if not len(self):
             return []
-        n = int(np.searchsorted(np.cumsum(self.probability), level - 1e-12)) + 1
-        return self[: min(n, len(self))]
+        n = min(int(np.searchsorted(np.cumsum(self.probability), level - 1e-12)) + 1, len(self))
+        held = np.unique(self._branch[:n])
+        more = np.isin(self._branch, held[held >= 0])
+        more[:n] = True
+        return np.nonzero(more)[0].tolist()
 
     def distance_m(self, i: int, node: str) -> float:
         """Metres along pipes from candidate ``i`` to a node; inf where there is no way."""
@@ -153,17 +233,16 @@ class Candidates(Sequence[Candidate]):
 
     def sd_m(self, level: float = 0.9) -> float:
         """Root mean square distance along pipes from the first candidate over the region of that probability."""
-        n = len(self.region(level))
-        if n == 0:
+        rows = self.region_rows(level)
+        if not rows:
             return float("nan")
         g, reach = self._graph, self._reach(0)
-        link, offset = self._link[:n], self._offset[:n]
+        link, offset, node = self._link[rows], self._offset[rows], self._node[rows]
         d = np.minimum(reach[g.link_a[link]] + offset, reach[g.link_b[link]] + g.length_m[link] - offset)
-        inside = (link == self._link[0]) & (self._node[:n] < 0) & (self._node[0] < 0)
+        inside = (link == self._link[0]) & (node < 0) & (self._node[0] < 0)
         d = np.where(inside, np.abs(offset - self._offset[0]), d)
-        at = self._node[:n] >= 0
-        d[at] = reach[self._node[:n][at]]
-        weight = np.where(np.isfinite(d), self.probability[:n], 0.0)
+        d[node >= 0] = reach[node[node >= 0]]
+        weight = np.where(np.isfinite(d), self.probability[rows], 0.0)
         return float(np.sqrt((weight * np.where(np.isfinite(d), d, 0.0) ** 2).sum() / max(weight.sum(), 1e-300)))
 
     def to_rows(self, limit: int = 20, level: float = 0.9) -> list[dict[str, Any]]:

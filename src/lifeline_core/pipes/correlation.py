@@ -2,7 +2,8 @@
 
 ::
 
-    segments -> averaged S11, S22, S12 -> coherent band -> weighted correlogram -> peak -> verdict
+    segments -> averaged S11, S22, S12 -> open lines -> common band -> correlogram -> peak, chance
+                                                             weights along the peak's lag -> exact delay, its error -> verdict
 
 The delay is t_b - t_a: positive when the source is nearer to a. `correlate` takes two whole recordings; a stream feeds
 a `CrossAverage` and asks `analyse` whenever it has heard enough: the arithmetic is the same.
@@ -10,90 +11,43 @@ a `CrossAverage` and asks `analyse` whenever it has heard enough: the arithmetic
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lifeline_core.dsp import delay as tde
-from lifeline_core.pipes.band import FEWEST, MAINS_HZ, best_lag, coherent_band, lines, log10_chance, smooth_coherence, weighted
+from lifeline_core.dsp.delay import WEIGHTINGS
+from lifeline_core.pipes.band import MAINS_HZ, Coherency, frequencies, lines
+from lifeline_core.pipes.source import Hunt, Suppress, hunt, part_spread, phat_delay, place, told, without
 from lifeline_core.pipes.spectra import Spectra, cross_spectra, segment_length
+from lifeline_core.pipes.verdict import DEMANDS, Correlation, Demands, clipped_share, of_the_records, of_the_source
+
+__all__ = ["MAINS_HZ", "NEAR", "PASSES", "Correlation", "Demands", "Look", "analyse", "clipped_share", "correlate", "first_look",
+           "settle"]
 
 Real = NDArray[np.float64]
-Complex = NDArray[np.complex128]
-Mask = NDArray[np.bool_]
+PASSES = 3  # at most: first look, laid over each other, once more where the first look was off
+NEAR = 1024  # segments apart by less than this part of their length hold the same stretch of a source: 1e-5 of it is lost
 
 
 @dataclass(frozen=True, slots=True)
-class Demands:
-    """What a correlation must show to be accepted; every figure is a number of the result."""
+class Look:
+    """The first look at two channels' spectra: the peak, before its error and the verdict."""
 
-    psr: float = 1.25  # peak over the next peak
-    log10_chance: float = -9.0  # of unrelated channels doing as well, over all bands and lags that were open
-    coherence: float = 0.0  # mean over the band
-    segments: int = 8  # that could be used; those few that are far louder than the rest must be worth half as many
-    clipped: float = 0.005  # share of samples at the ends
+    co: Coherency
+    limit_s: float
+    hunt: Hunt
+    likely: bool  # lines up beyond chance
+    cuts: Suppress = ()  # lags left out
+    suppressed: tuple[tuple[float, float, float], ...] = ()
 
-
-@dataclass(frozen=True, slots=True)
-class Correlation:
-    """The delay between two loggers, and everything it was judged by.
-
-    ``lags_s``, ``r``: correlogram of the chosen weighting within the band, 1.0 = all frequencies in phase.
-    ``delay_s`` t_b - t_a, ``delay_sd_s`` by Knapp and Carter (noise only). ``f``, ``coherence`` (magnitude squared),
-    ``phase`` of S12 in rad: whole spectra. ``band`` (lowest, highest Hz used). ``psr`` peak over next peak, ``pmr``
-    peak over mean size, ``ics`` RMS in seconds of the delays of parts of the record about their median.
-    ``log10_chance``: of unrelated channels doing as well. ``phat_delay_s``: of the phase transform in the same band.
-    ``reasons``: why it is not accepted, each ``word: numbers``.
-    """
-
-    lags_s: Real
-    r: Real
-    delay_s: float
-    delay_sd_s: float
-    f: Real
-    coherence: Real
-    phase: Real
-    band: tuple[float, float]
-    psr: float
-    pmr: float
-    ics: float
-    accepted: bool
-    reasons: tuple[str, ...]
-    coherence_mean: float = 0.0
-    log10_chance: float = 0.0
-    phat_delay_s: float = float("nan")
-    segments: int = 0
-    segments_left_out: int = 0
-
-
-def clipped_share(x: NDArray[Any]) -> float:
-    """Share of samples that sit at the extremes, where those are more than the samples just short of them; else 0.
-
-    The tail of noise thins out towards its extremes; the wall of a converter piles samples up there.
-    """
-    y = x[np.isfinite(x)]
-    if y.size == 0 or y.min() == y.max():
-        return 0.0
-    low, high = float(y.min()), float(y.max())
-    near = 0.02 * (high - low)
-    at = int(np.count_nonzero((y == low) | (y == high)))
-    short = int(np.count_nonzero(((y > low) & (y <= low + near)) | ((y < high) & (y >= high - near))))
-    return at / y.size if at > short else 0.0
-
-
-def _part_spread(s: Spectra, cross: Complex, max_delay_s: float) -> float:
-    """ICS: RMS of the delays of the record's parts about their median; NaN with fewer than three parts."""
-    w = tde.divide(np.abs(cross), np.abs(s.s12))
-    parts = [p for p in s.parts if np.abs(p).any()]
-    if len(parts) < 3:
-        return float("nan")
-    lags = []
-    for part in parts:
-        at, r = tde.correlogram(w * part, s.fs, s.nperseg, max_delay_s=max_delay_s, finer=2)
-        lags.append(float(at[tde.pick(at, r)]))
-    return float(np.sqrt(np.mean((np.array(lags) - np.median(lags)) ** 2)))
+    def shift(self, *, at: int = 0) -> int:
+        """Samples by which segments must be laid over each other to hold the same stretch of the source; ``at``, the shift they
+        were made with, where that is near enough or nothing lines up."""
+        new = round(self.hunt.gram.lag_s * self.co.fs)
+        return new if self.likely and abs(new - at) > self.co.nperseg // NEAR else at
 
 
 def analyse(
@@ -104,70 +58,99 @@ def analyse(
     max_delay_s: float | None = None,
     mains_hz: tuple[float, ...] = MAINS_HZ,
     polarity: str = "same",
-    demands: Demands = Demands(),
+    demands: Demands = DEMANDS,
     clipped: float = 0.0,
+    clock_sd_s: float = 0.0,
+    suppress: Suppress = (),
+    ics: bool = False,
+    phat: bool = True,
+    look: Look | None = None,
 ) -> Correlation:
-    """The verdict on averaged spectra; see `correlate`."""
-    reach = 0.25 * s.nperseg / s.fs
-    limit = reach if max_delay_s is None else max_delay_s
-    sign = -1.0 if polarity == "inverted" else 1.0
-    open_ = ~lines(s, mains_hz)
-    open_[:2] = open_[-1] = False
-    if band is not None:
-        open_ &= (s.f >= band[0]) & (s.f <= band[1])
-    used = open_ if band is not None else coherent_band(s, open_, reach, sign=sign)
-    coherent = int(used.sum())
-    if not coherent:
-        used = open_
-    cross = sign * weighted(s, used, weighting)
-    lag = best_lag(s, cross, limit)
-    lags, r = tde.correlogram(cross, s.fs, s.nperseg, max_delay_s=reach)
-    inside = np.abs(lags) <= limit * (1.0 + 1e-9)
-    psr, pmr = tde.peak_ratios(r[inside], tde.pick(lags[inside], r[inside]))
-    gamma2 = smooth_coherence(s, used)
-    w = tde.divide(np.abs(cross), np.abs(s.s12))
-    sd = tde.delay_sd(s.f, w, s.s11, s.s22, s.s12, gamma2, s.duration_s) if s.n and coherent else float("inf")
-    at = s.f[used]
+    """The verdict on averaged spectra; see `correlate`.
+
+    ``phat``: work out ``phat_delay_s`` too (a transform more, else NaN). ``look``: of `first_look` at these same spectra with the
+    same keywords, so that nothing is done twice.
+    """
+    _check(weighting, polarity, clock_sd_s, suppress)
+    if look is None:
+        look = first_look(s, weighting=weighting, band=band, max_delay_s=max_delay_s, mains_hz=mains_hz, polarity=polarity,
+                          demands=demands, suppress=suppress)
+    co, limit, f = look.co, look.limit_s, frequencies(s.fs, s.nperseg)
+    source = place(co, s, weighting, look.hunt, demands.log10_chance, given=band is not None)
+    gram = source.gram
+    at = co.at if band is not None else told(source, co.at) if source.used.any() else co.at[:0]
+    psr, pmr = gram.ratios()
+    size = coherence(s)
     found = Correlation(
-        lags_s=lags[inside], r=r[inside], delay_s=lag, delay_sd_s=sd, f=s.f,
-        coherence=tde.coherence(s.s11, s.s22, s.s12), phase=np.angle(s.s12),
-        band=(float(at[0]), float(at[-1])) if at.size else (0.0, 0.0), psr=psr, pmr=pmr,
-        ics=_part_spread(s, cross, limit), accepted=False, reasons=(),
-        coherence_mean=float(gamma2[used].mean()) if at.size else 0.0,
-        log10_chance=log10_chance(s, open_, used, lag, limit, sign=sign) if s.n else 0.0,
-        phat_delay_s=best_lag(s, sign * weighted(s, used, "phat"), limit), segments=s.n, segments_left_out=s.left_out)
-    reasons = _reasons(s, found, used, open_, coherent, float(r[~inside].max(initial=0.0)), demands, clipped)
+        lags_s=gram.lags_s, r=gram.r, delay_s=source.lag_s, delay_sd_s=source.sd_s, f=f, coherence=size, phase=np.angle(s.s12),
+        band=(float(f[at[0]]), float(f[at[-1]])) if at.size else (0.0, 0.0), psr=psr, pmr=pmr,
+        ics=part_spread(co, s, weighting, source, limit) if ics else float("nan"), accepted=False, reasons=(),
+        coherence_mean=float(np.mean(source.gamma[source.used] ** 2)) if source.used.any() else 0.0,
+        log10_chance=source.log10_chance,
+        phat_delay_s=phat_delay(co, source.used, limit, look.cuts) if phat else float("nan"),
+        segments=s.n, segments_left_out=s.left_out, bend=source.bend, steady=source.steady, aligned=source.aligned,
+        suppressed=look.suppressed)
+    reasons = of_the_records(co, source.used, demands, clipped, clock_sd_s)
+    reasons += of_the_source(co, found, source, demands, clock_sd_s, short=any(r.startswith("too-short") for r in reasons))
     return replace(found, accepted=not reasons, reasons=tuple(reasons))
 
 
-def _reasons(
-    s: Spectra, c: Correlation, used: Mask, open_: Mask, coherent: int, beyond: float, demands: Demands, clipped: float
-) -> list[str]:
-    """Every ground for refusal as ``word: numbers``; none when the correlation is accepted."""
-    found = []
-    independent = s.effective(used)
-    if s.n < demands.segments:
-        found.append(f"too-short: {s.n} segments of {s.nperseg} samples could be used, {demands.segments} are needed")
-    elif independent < demands.segments / 2.0:
-        found.append(f"too-short: a few segments are so much louder that all {s.n} are worth {independent:.1f}, "
-                     f"{demands.segments / 2.0} are needed")
-    if clipped > demands.clipped:
-        found.append(f"clipped: {clipped:.2%} of the samples are at the ends, at most {demands.clipped:.2%}")
-    peak = float(c.r.max(initial=0.0))
-    if coherent >= FEWEST and beyond > peak:
-        found.append(f"outside-bracket: a peak of {beyond:.2f} lies beyond the longest delay, {peak:.2f} within")
-        return found
-    if coherent < FEWEST or c.log10_chance > demands.log10_chance or c.coherence_mean < demands.coherence:
-        found.append(f"no-coherent-band: {coherent} of {int(open_.sum())} frequencies cohere, "
-                     f"mean coherence {c.coherence_mean:.3f} (at least {demands.coherence}), "
-                     f"chance 1e{c.log10_chance:.1f} (at most 1e{demands.log10_chance})")
-        return found
-    if c.psr < demands.psr:
-        found.append(f"several-peaks: the highest is {c.psr:.2f} of the next, at least {demands.psr}")
-    zero = max(1.0 / s.fs, 3.0 * c.delay_sd_s)
-    if abs(c.delay_s) <= zero:
-        found.append(f"lag-near-zero: {c.delay_s * 1e3:.3f} ms, at most {zero * 1e3:.3f} ms may be common to both loggers")
-    return found
+def first_look(
+    s: Spectra,
+    *,
+    weighting: str = "ht",
+    band: tuple[float, float] | None = None,
+    max_delay_s: float | None = None,
+    mains_hz: tuple[float, ...] = MAINS_HZ,
+    polarity: str = "same",
+    demands: Demands = DEMANDS,
+    suppress: Suppress = (),
+) -> Look:
+    """Where the segments of two channels are to be laid over each other before `analyse` looks closely: half the work of it."""
+    _check(weighting, polarity, 0.0, suppress)
+    f = frequencies(s.fs, s.nperseg)
+    open_ = ~lines(s, mains_hz)
+    open_[:2] = open_[-1] = False
+    if band is not None:
+        open_ &= (f >= band[0]) & (f <= band[1])
+    co = Coherency.of(s, open_, -1.0 if polarity == "inverted" else 1.0)
+    limit = 0.25 * s.nperseg / s.fs if max_delay_s is None else max_delay_s
+    co, cuts, suppressed = without(co, suppress) if suppress else (co, (), ())
+    hunted = hunt(co, s, weighting, limit, cuts, demands.log10_chance)
+    return Look(co, limit, hunted, hunted.log10_chance <= demands.log10_chance, cuts, suppressed)
+
+
+def settle(spectra: Callable[[int], Spectra], **asked: Any) -> Correlation:
+    """The verdict on ``spectra(shift)``, the segments laid over each other by the delay found; ``asked`` as of `analyse`."""
+    search = {k: v for k, v in asked.items() if k not in ("clipped", "clock_sd_s", "ics", "phat")}
+    shift = 0
+    for _ in range(PASSES):
+        s = spectra(shift)
+        look = first_look(s, **search)
+        last, shift = shift, look.shift(at=shift)
+        if shift == last:
+            break
+    return analyse(s, **asked, look=look)
+
+
+def _check(weighting: str, polarity: str, clock_sd_s: float, suppress: Suppress) -> None:
+    if weighting not in WEIGHTINGS:
+        raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}, is {weighting!r}")
+    if polarity not in ("same", "inverted"):
+        raise ValueError(f"polarity must be same or inverted, is {polarity!r}")
+    if not clock_sd_s >= 0.0:
+        raise ValueError(f"clock_sd_s must be 0 or more (inf: not synchronised), is {clock_sd_s}")
+    for delay, width in suppress:
+        if not (np.isfinite(delay) and 0.0 <= width < np.inf):
+            raise ValueError(f"suppress must hold pairs of a finite delay_s and a width_s of 0 or more, holds ({delay}, {width})")
+
+
+def coherence(s: Spectra) -> Real:
+    """Magnitude-squared coherence of the whole spectra, 0 .. 1; 0 where a channel has no power."""
+    power = s.s12.real**2 + s.s12.imag**2
+    product = s.s11 * s.s22
+    np.divide(power, product, out=power, where=product > 0.0)
+    return np.minimum(power, 1.0, out=power)
 
 
 def correlate(
@@ -181,12 +164,15 @@ def correlate(
     max_delay_s: float | None = None,
     mains_hz: tuple[float, ...] = MAINS_HZ,
     polarity: str = "same",
-    demands: Demands = Demands(),
+    demands: Demands = DEMANDS,
+    clock_sd_s: float = 0.0,
+    suppress: Suppress = (),
+    ics: bool = False,
 ) -> Correlation:
     """Delay between two recordings that began together, with its error and a verdict.
 
-    Runs twice where the delay is a good part of a segment: the second time both channels' segments hold the same
-    stretch of the source.
+    Runs twice where the delay is more than a thousandth of a segment: the second time both channels' segments hold the same stretch
+    of the source, so that nothing of the coherence is lost.
 
     Parameters
     ----------
@@ -208,12 +194,22 @@ def correlate(
         ``inverted``: one of the sensors is wired the other way round, on purpose.
     demands : Demands
         What must be shown to be accepted.
+    clock_sd_s : float
+        Standard deviation of the difference of the two loggers' clocks; ``inf`` where they are not synchronised. It is no part
+        of ``delay_sd_s``.
+    suppress : sequence of (delay_s, width_s)
+        Sources known to be no leak (a pump, a service that runs): lags within width_s about delay_s, and the flanks of a peak
+        that stands there, are left out of the search and the verdict.
+    ics : bool
+        Work out ``ics``: a transform more for every part of the record.
 
     Returns
     -------
     Correlation
-        ``reasons`` for refusal: no-coherent-band, several-peaks, lag-near-zero (a noise common to both loggers looks
-        like a leak in the exact middle: the two cannot be told apart), outside-bracket, too-short, clipped.
+        ``reasons`` for refusal: no-coherent-band, several-peaks, lag-near-zero (a noise common to both loggers looks like a leak in
+        the exact middle: the two cannot be told apart), outside-bracket, too-short (also: a few loud moments rule the record),
+        bent-phase (most of what the channels share has another delay or none), clipped, clock-unsure, inverted (one sensor seems
+        to be wired the other way round: ask again with ``polarity="inverted"`` if that is so).
 
     Raises
     ------
@@ -224,6 +220,13 @@ def correlate(
     ------
     Knapp and Carter 1976; figures of merit after Uchendu, Muggleton, White (quality of time delay estimates in leak
     location); the straight-phase demand after Gao et al. (resonances bend the phase of the cross spectrum).
+
+    Examples
+    --------
+    >>> source = np.random.default_rng(0).standard_normal(20480)
+    >>> c = correlate(source, np.roll(source, 37), 1024.0)
+    >>> c.accepted, round(c.delay_s * 1024.0, 6)
+    (True, 37.0)
     """
     x = np.stack(_pair(a, b))
     if not (np.isfinite(fs) and fs > 0):
@@ -237,14 +240,10 @@ def correlate(
     n = nperseg or segment_length(x.shape[1], fs, max_delay_s)
     if n > x.shape[1]:
         raise ValueError(f"the record must hold at least one segment of {n} samples, holds {x.shape[1]}")
-    asked: dict[str, Any] = {"weighting": weighting, "band": band, "max_delay_s": max_delay_s, "mains_hz": mains_hz,
-                             "polarity": polarity, "demands": demands,
-                             "clipped": max(clipped_share(x[0]), clipped_share(x[1]))}
-    first = analyse(cross_spectra(x[0], x[1], fs, n), **asked)
-    shift = round(first.delay_s * fs)
-    if abs(shift) < n // 64 or any(r.startswith(("no-coherent-band", "too-short")) for r in first.reasons):
-        return first
-    return analyse(cross_spectra(x[0], x[1], fs, n, shift=shift), **asked)
+    return settle(lambda shift: cross_spectra(x[0], x[1], fs, n, shift=shift), weighting=weighting, band=band,
+                  max_delay_s=max_delay_s, mains_hz=mains_hz, polarity=polarity, demands=demands, suppress=suppress,
+                  clock_sd_s=clock_sd_s, ics=ics,
+                  clipped=max(clipped_share(x[0]), clipped_share(x[1])))
 
 
 def _pair(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:

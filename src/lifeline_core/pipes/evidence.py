@@ -28,8 +28,8 @@ from lifeline_core.pipes.traces import Traces
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 
-DELAYS_S = np.array([0.0, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.4])
-FLOWS = np.array([3.0, 0.7, 0.7, 0.25, 0.12, 0.12, 0.12, 0.12])  # s_q
+DELAYS_S = np.array([0.0, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.4, 4.2])
+FLOWS = np.array([3.0, 0.7, 0.7, 0.25, 0.12, 0.12, 0.12, 0.12, 0.12])  # s_q
 OFFSET_SD, DRIFT_SD = 0.5, 0.05  # m
 BEGIN_SD_S = 0.008
 SPREAD_S = 0.03  # the spread belongs to a flow that opens in about twice this time
@@ -48,7 +48,8 @@ class Guess:
 @dataclass(frozen=True, slots=True)
 class Fit:
     """score: log likelihood; amount: m3/s; slow: log of the factor of all speeds that the spread asks for; misfit: root of
-    the mean square in standard deviations; rms_s: residual in seconds of the wave's own slope."""
+    the mean square in standard deviations; rms_s: residual in seconds of the wave's own slope; kept: flow at the end, of its
+    usual: about 1 for a burst, 0 for a demand that has ended."""
 
     score: float
     amount: float
@@ -57,6 +58,7 @@ class Fit:
     rms_s: float
     t0_s: float
     scale: float
+    kept: float = 1.0
 
 
 def shifted(x: Singles, lag: float, n: int) -> Singles:
@@ -119,11 +121,13 @@ class Evidence:
             used, amount = amount, min(max(wanted, amount / 2.5), amount * 2.5)
         chi2, log_det, c, left = found
         score = -0.5 * log_det - 0.5 * self.n * (1 + FREEDOM) * math.log1p(chi2 / (FREEDOM * self.n))
+        flow = np.cumsum(c[:k] * FLOWS)
         slow = float(c[k + 1 : k + 1 + len(lean)] @ lean) * math.sqrt(1.0 - self.guess.alone) if len(lean) else 0.0
         steep = used * float(np.sqrt((slope[self._good.reshape(self.shape)] ** 2).sum()))
         return Fit(
             score if wanted > 0 else LEAST_LIKELY, amount, slow, math.sqrt(max(chi2, 0.0) / self.n),
             float(np.sqrt((left**2).sum())) / max(steep, 1e-12), t0_s, scale,
+            float(flow[-1] / max(np.median(flow[1:]), 1e-12)),
         )  # fmt: skip
 
     def _solve(self, rows: Singles, model: Floats, amount: float) -> tuple[float, float, Floats, Floats]:

@@ -15,33 +15,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from lifeline_core.pipes.epanet import Network, read_inp
+from lifeline_core.pipes.edges import rows_of
+from lifeline_core.pipes.epanet import Network, decoded, read_inp
+from lifeline_core.pipes.ways import Joints, Routes, Way, along, hops
 
 if TYPE_CHECKING:
     from lifeline_core.pipes.candidates import Candidates
-    from lifeline_core.pipes.search import Points
+    from lifeline_core.pipes.groups import Groups
+    from lifeline_core.pipes.search import Spots
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
-_ROUTES_KEPT = 256  # sensors whose routes are remembered: 2 x 8 bytes a node each
-
-
-@dataclass(frozen=True, slots=True)
-class Routes:
-    """Shortest ways of a wave between one node and all others.
-
-    ``time_s`` seconds; ``square_s2`` the sum of squared pipe times on the way (times the squared relative scatter of
-    single pipes' speeds it is the variance of ``time_s``); ``toward`` the next node on the way from each node to the
-    one, negative at itself and where there is no way.
-    """
-
-    time_s: Floats
-    square_s2: Floats
-    toward: NDArray[np.int32]
+_ROUTES_BYTES = 64_000_000  # routes remembered: 20 bytes a node and sensor, and 8 for every group of speeds in use
+_ROUTES_FEWEST = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,31 +43,6 @@ class Pump:
     rises: int
 
 
-def along(toward: NDArray[np.int32], cost: Floats) -> Floats:
-    """Sum of every node's ``cost`` and those of all nodes after it, for all at once by pointer doubling.
-
-    ``toward`` leads from node to node and never in a circle; negative: the way ends, this node costs nothing.
-
-    >>> along(np.array([-1, 0, 1]), np.array([9.0, 1.0, 2.0])).tolist()
-    [0.0, 1.0, 3.0]
-    """
-    n = len(toward)
-    after = np.append(np.where(toward < 0, n, toward), n).astype(np.intp)  # n: a sink that costs nothing
-    total = np.append(np.where(toward < 0, 0.0, cost), 0.0)
-    while (after < n).any():
-        total = total + total[after]
-        after = after[after]
-    return total[:n]
-
-
-def hops(time_s: Floats, toward: NDArray[np.int32]) -> Floats:
-    """Travel time from every node to the next on its way, 0 where there is none."""
-    some = toward >= 0
-    step = np.zeros(len(toward))
-    step[some] = time_s[some] - time_s[toward[some]]
-    return step
-
-
 class PipeGraph:
     """A pipe network for waves.
 
@@ -88,7 +52,8 @@ class PipeGraph:
         Names, in the order of the .inp.
     links : tuple of str
         Names of the links a wave passes (open pipes, valves, pumps); ``link_a``, ``link_b`` index ``nodes``,
-        ``length_m`` and ``time_s`` go with them.
+        ``length_m`` (0: a valve or a pump), ``speed_mps`` (nominal), ``time_s`` and ``diameter_m`` (NaN: not known)
+        go with them, float64[n_links].
     barrier : bool[n_nodes]
         Tanks and reservoirs: a wave ends there.
     pumps : tuple of Pump
@@ -100,7 +65,7 @@ class PipeGraph:
     def __init__(
         self,
         nodes: Sequence[str],
-        links: Sequence[tuple[str, str, str, float, float]],
+        links: Sequence[Sequence[Any]],
         *,
         wave_speed: float = 1200.0,
         barriers: Iterable[str] = (),
@@ -113,27 +78,30 @@ class PipeGraph:
         self.nodes = tuple(nodes)
         self.index = {name: i for i, name in enumerate(self.nodes)}
         self.links = tuple(link[0] for link in links)
+        self.link_index = {name: i for i, name in enumerate(self.links)}
         self.link_a = np.array([self.index[link[1]] for link in links], dtype=np.intp)
         self.link_b = np.array([self.index[link[2]] for link in links], dtype=np.intp)
         self.length_m = np.array([link[3] for link in links], dtype=np.float64)
-        speed = np.array([link[4] for link in links], dtype=np.float64)
-        self.time_s = self.length_m / speed
+        self.speed_mps = np.array([link[4] for link in links], dtype=np.float64)
+        self.diameter_m = np.array([link[5] if len(link) > 5 else math.nan for link in links], dtype=np.float64)
+        self.time_s = self.length_m / self.speed_mps
         stops = set(barriers)
         self.barrier = np.array([name in stops for name in self.nodes], dtype=bool)
         self.pumps = tuple(Pump(name, self.index[falls], self.index[rises]) for name, falls, rises in pumps)
         where = xy or {}
         both = np.array([where.get(name, (math.nan, math.nan)) for name in self.nodes], dtype=np.float64).reshape(-1, 2)
         self.x, self.y = both[:, 0].copy(), both[:, 1].copy()
-        self._time_graph = self._matrix(self.time_s)
-        self._length_graph = self._matrix(self.length_m)
+        self._joints = Joints.of(self.link_a, self.link_b, self.time_s, self.barrier)
+        self._length_graph = Joints.of(self.link_a, self.link_b, self.length_m, self.barrier).matrix
         self._routes: dict[int, Routes] = {}
+        self._on_groups: dict[tuple[int, bytes], list[Floats]] = {}
 
     # -- makers ------------------------------------------------------------------------------------------------------
 
     @classmethod
     def from_inp(cls, path: str | Path, wave_speed: float = 1200.0, *, pumps: str = "pass") -> PipeGraph:
         """The graph of an EPANET .inp file; see `from_text`."""
-        return cls.from_text(Path(path).read_text(encoding="utf-8", errors="replace"), wave_speed, pumps=pumps)
+        return cls.from_text(decoded(Path(path).read_bytes()), wave_speed, pumps=pumps)
 
     @classmethod
     def from_text(cls, text: str, wave_speed: float = 1200.0, *, pumps: str = "pass") -> PipeGraph:
@@ -164,12 +132,10 @@ class PipeGraph:
         """The graph of a network that was read before; see `from_text`."""
         if pumps not in ("pass", "stop"):
             raise ValueError(f"pumps is pass or stop, got {pumps!r}")
-        passing = [
-            k for k in network.links.values() if k.status != "closed" and (k.kind != "pump" or pumps == "pass")
-        ]
+        passing = [k for k in network.links.values() if k.status != "closed" and (k.kind != "pump" or pumps == "pass")]
         return cls(
             tuple(network.nodes),
-            [(k.name, k.a, k.b, k.length_m, wave_speed) for k in passing],
+            [(k.name, k.a, k.b, k.length_m, wave_speed, k.diameter_m) for k in passing],
             wave_speed=wave_speed,
             barriers=[n.name for n in network.nodes.values() if n.kind != "junction"],
             pumps=[(k.name, k.b, k.a) if k.status == "open" else (k.name, k.a, k.b)
@@ -186,13 +152,13 @@ class PipeGraph:
         barriers: Iterable[str] = (),
         xy: Mapping[str, tuple[float, float]] | None = None,
     ) -> PipeGraph:
-        """The graph of ``(name, a, b, length_m)`` or ``(name, a, b, length_m, speed_mps)`` rows.
+        """The graph of ``(name, a, b, length_m)`` rows, with ``speed_mps`` and ``diameter_m`` after them or not.
 
         Raises
         ------
         ValueError
-            A row of another shape, a name given twice, a negative length, a speed that is not positive, a barrier
-            that is no node, or no edge at all.
+            A row of another shape, a name given twice, a negative length, a speed or diameter that is not positive (a
+            diameter may be NaN: unknown), a barrier that is no node, or no edge at all.
 
         Examples
         --------
@@ -200,25 +166,8 @@ class PipeGraph:
         >>> graph.travel_times("a").tolist()
         [0.0, 0.5, 0.8]
         """
-        rows: list[tuple[str, str, str, float, float]] = []
-        nodes: dict[str, None] = {}
-        for row in edges:
-            if len(row) not in (4, 5):
-                raise ValueError(f"an edge is (name, a, b, length_m[, speed_mps]), got {tuple(row)!r}")
-            name, a, b = (str(word) for word in row[:3])
-            length, speed = float(row[3]), float(row[4]) if len(row) == 5 else float(wave_speed)
-            if not (math.isfinite(length) and length >= 0):
-                raise ValueError(f"edge {name!r}: length_m is finite and not negative, got {length!r}")
-            if not (math.isfinite(speed) and speed > 0):
-                raise ValueError(f"edge {name!r}: speed_mps is finite and positive, got {speed!r}")
-            if a == b:
-                raise ValueError(f"edge {name!r}: joins two different nodes, got {a!r} twice")
-            rows.append((name, a, b, length, speed))
-            nodes.update(dict.fromkeys((a, b)))
-        if not rows:
-            raise ValueError("a graph has at least one edge, got none")
-        if len({row[0] for row in rows}) < len(rows):
-            raise ValueError("the name of an edge is given once, got one again")
+        rows = rows_of(edges, float(wave_speed))
+        nodes = dict.fromkeys(end for row in rows for end in row[1:3])
         stops = tuple(barriers)
         for name in stops:
             if name not in nodes:
@@ -226,22 +175,6 @@ class PipeGraph:
         return cls(tuple(nodes), rows, wave_speed=wave_speed, barriers=stops, xy=xy)
 
     # -- ways --------------------------------------------------------------------------------------------------------
-
-    def _matrix(self, weight: Floats) -> csr_matrix:
-        """Directed edges with the lightest of parallel links; none leads out of a barrier."""
-        tail = np.concatenate([self.link_a, self.link_b])
-        head = np.concatenate([self.link_b, self.link_a])
-        cost = np.concatenate([weight, weight])
-        keep = ~self.barrier[tail]
-        tail, head, cost = tail[keep], head[keep], cost[keep]
-        order = np.lexsort((cost, head, tail))
-        tail, head, cost = tail[order], head[order], cost[order]
-        first = np.ones(len(tail), dtype=bool)
-        first[1:] = (tail[1:] != tail[:-1]) | (head[1:] != head[:-1])
-        n = len(self.nodes)
-        starts = np.searchsorted(tail[first], np.arange(n + 1))
-        # Built as CSR by hand: explicit zeros (open valves) stay, and parallel links are not added up.
-        return csr_matrix((cost[first], head[first].astype(np.int32), starts.astype(np.int32)), shape=(n, n))
 
     def node_index(self, name: str) -> int:
         """Index of a node; ValueError names what was asked for."""
@@ -252,24 +185,68 @@ class PipeGraph:
             raise ValueError(f"a sensor stands at a node of the network ({known}), got {name!r}") from None
 
     def routes(self, node: str) -> Routes:
-        """Shortest ways from (and to) one node; remembered for the sensors asked for last."""
+        """Shortest ways from (and to) one node; remembered for the sensors asked for last, in 64 MB at most (or 16 sensors)."""
         start = self.node_index(node)
         known = self._routes.pop(start, None)
         if known is None:
-            time, before = dijkstra(self._time_graph, indices=start, return_predecessors=True)
+            # A barrier lets no wave out: its own ways are those of others to it, backwards.
+            joined = self._joints.matrix.T.tocsr() if self.barrier[start] else self._joints.matrix
+            time, before = dijkstra(joined, indices=start, return_predecessors=True)
             known = Routes(time, along(before, hops(time, before) ** 2), before)
-            while len(self._routes) >= _ROUTES_KEPT:
+            most = max(_ROUTES_FEWEST, _ROUTES_BYTES // (20 * len(self.nodes)))
+            while len(self._routes) >= most:
                 self._routes.pop(next(iter(self._routes)))
         self._routes[start] = known
         return known
+
+    def routes_on(self, node: str, groups: Groups) -> list[Floats]:
+        """Of the times of `routes`, the seconds on pipes of every group; remembered for one grouping at a time."""
+        start, key = self.node_index(node), groups.of_link.tobytes()
+        if any(old[1] != key for old in self._on_groups):
+            self._on_groups.clear()
+        found = self._on_groups.pop((start, key), None)
+        if found is None:
+            way = self.routes(node)
+            step, link = hops(way.time_s, way.toward), self._joints.links_toward(way.toward)
+            group = np.where(link >= 0, groups.of_link[link], -1)
+            found = [along(way.toward, np.where(group == g, step, 0.0)) for g in range(len(groups.names))]
+            most = max(_ROUTES_FEWEST, _ROUTES_BYTES // (8 * len(groups.names) * len(self.nodes)))
+            while len(self._on_groups) >= most:
+                self._on_groups.pop(next(iter(self._on_groups)))
+        self._on_groups[start, key] = found
+        return found
+
+    def way(self, a: str, b: str) -> Way:
+        """The fastest way of a wave from node ``a`` to node ``b``: links in order with lengths and nominal speeds.
+
+        Raises
+        ------
+        ValueError
+            A node that is not in the network, twice the same, or two that no wave joins.
+
+        Examples
+        --------
+        >>> graph = PipeGraph.from_edges([("p", "a", "b", 600.0), ("q", "b", "c", 300.0, 1000.0)])
+        >>> graph.way("c", "a").links, graph.way("c", "a").sections[0].length_m
+        (('q', 'p'), 300.0)
+        """
+        toward = self.routes(b).toward
+        walk = [self.node_index(a)]
+        while toward[walk[-1]] >= 0:
+            walk.append(int(toward[walk[-1]]))
+        if a == b or walk[-1] != self.index[b]:
+            raise ValueError(f"a way joins two different nodes that a wave can pass between, got {a!r} and {b!r}")
+        link = self._joints.links_toward(toward)[walk[:-1]]
+        return Way(tuple(self.nodes[i] for i in walk), tuple(self.links[k] for k in link), self.length_m[link],
+                   self.speed_mps[link], self.time_s[link], self.diameter_m[link])  # fmt: skip
 
     def travel_times(self, node: str) -> Floats:
         """Seconds a wave takes from ``node`` to every node, inf where none comes."""
         return self.routes(node).time_s.copy()
 
     @cached_property
-    def points(self) -> Points:
-        """Places inside links that a search looks at."""
+    def spots(self) -> tuple[Spots, Spots]:
+        """Nodes, and places inside links, that a search looks at first."""
         from lifeline_core.pipes.search import grid
 
         return grid(self)
@@ -299,11 +276,14 @@ class PipeGraph:
         solve_speed: bool = True,
         speed_sd: float = 0.04,
         late_s: Mapping[str, float] | None = None,
+        speed_groups: Mapping[str, str] | str | None = None,
+        group_sd: float | Mapping[str, float] = 0.05,
     ) -> Candidates:
         """Where a wave began that arrived at these nodes at these times; see `lifeline_core.pipes.search.search`."""
         from lifeline_core.pipes.search import search
 
-        return search(self, arrivals, sd_s=sd_s, solve_speed=solve_speed, speed_sd=speed_sd, late_s=late_s)
+        return search(self, arrivals, sd_s=sd_s, solve_speed=solve_speed, speed_sd=speed_sd, late_s=late_s,
+                      speed_groups=speed_groups, group_sd=group_sd)  # fmt: skip
 
     def locate_burst(self, p: ArrayLike, nodes: Sequence[str], fs: float, **kw: Any) -> Candidates:
         """Pick and locate in one call; see `lifeline_core.pipes.burst.locate_burst`."""

@@ -1,12 +1,18 @@
 """One search for a burst by its waves: what the likeliest places are fitted with, from the nominal network to many that it
-may be. `lifeline_core.pipes.waveform` says in which order."""
+may be. `lifeline_core.pipes.waveform` says in which order.
+
+All that takes long is a generator: it stops after every piece of work and tells what that cost, so that a caller with
+other things to do can go on later. The cost is reckoned from sizes, in about milliseconds of one core; it is never
+measured, so that the pieces of one search are the same wherever it runs.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +20,9 @@ from scipy import fft
 
 from lifeline_core.dsp.threads import shared
 from lifeline_core.pipes.evidence import LEAST_LIKELY, Evidence, Fit, Guess
-from lifeline_core.pipes.moc import Places, Waves, outflow
+from lifeline_core.pipes.moc import LANES, Places, Waves, outflow
 from lifeline_core.pipes.region import Region
-from lifeline_core.pipes.screen import BACK_S, Screen, look
+from lifeline_core.pipes.screen import BACK_S, BLOCK, Screen, Screened, opened
 from lifeline_core.pipes.traces import Traces
 
 if TYPE_CHECKING:
@@ -26,6 +32,8 @@ Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Ints = NDArray[np.intp]
 Known = tuple[Fit, Singles]  # of a place: the best fit so far and the flow that goes with it
+T = TypeVar("T")
+Work = Generator[float, None, T]  # yields costs
 
 DT_S = 0.004
 END_M = 5.0  # what is nearer to a node than this is the node
@@ -35,6 +43,19 @@ TURNS = ((0.0, 1.0), (0.0, 1.0), (0.0, 1.0), (0.0, 3.0), (0.0, 1.0), (1.5, 0.0),
 ROUNDS, SEED = 2, 1
 USERS, USERS_SD = 1e-5, 1.0  # median of d q / d h of users at half of the nodes, m2/s, and its log standard deviation
 GAP = 400.0  # in score: what is further behind is not looked at again
+SAME = 0.004  # a common speed that changed by less is not worth another round
+CHUNK = 4  # members run in one piece of work
+RUN_COST, LOOK_COST, SOLVE_COST = 12e-6, 1.2e-5, 1.2e-3  # per link and step, sensor and bin (of a place, of a fit)
+
+
+def score_of(known: Sequence[Known]) -> float:
+    """Of the best."""
+    return max(fit.score for fit, _ in known)
+
+
+def best_of(known: Sequence[Known]) -> Fit:
+    """The best fit."""
+    return max((fit for fit, _ in known), key=lambda fit: fit.score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +109,39 @@ class Match:
         self.n = traces.y.shape[1] + int(BACK_S / traces.step_s)
         running = graph.time_s > 0
         self.speed = np.where(running, graph.length_m / np.where(running, graph.time_s, 1.0), 1.0) * speed / graph.wave_speed
+        self._like: Waves | None = None
 
     def waves(self, scale: float, factor: Floats | float = 1.0, users: Floats | None = None) -> Waves:
         users = self.cut if users is None else self.cut + users
-        return Waves(self.graph, self.speed * scale * factor, dt=self.dt, diameter_m=self.diameter_m, users=users)
+        speed = self.speed * scale * factor
+        made = Waves(self.graph, speed, dt=self.dt, diameter_m=self.diameter_m, users=users, like=self._like)
+        self._like = made
+        return made
+
+    def run_cost(self, runs: int) -> float:
+        """Of so many sources."""
+        return RUN_COST * len(self.graph.links) * self.n * self.every * math.ceil(runs / LANES)
+
+    def solve_cost(self, fits: float) -> float:
+        """Of so many fits of all traces."""
+        return SOLVE_COST * fits * self.traces.y.size
 
     # -- 2: every place ----------------------------------------------------------------------------------------------
 
-    def screen(self, places: Places, scales: Floats, opening_s: float) -> list[Fit]:
+    def screen(self, places: Places, scales: Floats, opening_s: float) -> Work[list[Fit]]:
         """The best time, size and speed of each place."""
         screen = Screen(self.traces, self.speed_sd)
         bins = max(1, round(opening_s / self.traces.step_s))
-        found = [look(screen, self.waves(float(c)), self.every, self.sensors, places, bins) for c in scales]
+        found = []
+        for scale in scales:
+            responses = self.waves(float(scale)).probe(self.sensors, places, screen.length, self.every)
+            parts = []
+            yield self.run_cost(len(self.sensors))
+            for k in range(0, len(places), BLOCK):
+                some = opened(responses[:, k : k + BLOCK], bins)
+                parts.append(screen.score(some))
+                yield LOOK_COST * some.size
+            found.append(Screened.joined(parts))
         score, t0, amount = (np.array([getattr(one, k) for one in found]) for k in ("score", "t0_s", "amount"))
         best, row = score.argmax(axis=0), np.arange(len(places))
         return [
@@ -140,7 +182,7 @@ class Match:
                 best, kept = found, flow
         return best, kept
 
-    def fit(self, places: Places, fits: list[Fit], opening_s: float) -> list[Known]:
+    def fit(self, places: Places, fits: list[Fit], opening_s: float) -> Work[list[Known]]:
         """`crude` for each place at its own speed."""
         evidence, opening = Evidence(self.traces, CRUDE), self.opening(opening_s)
         found: list[Known] = [(f, opening) for f in fits]
@@ -149,22 +191,29 @@ class Match:
             waves = self.waves(scale)
             g = waves.probe(self.sensors, places[some], self.n, self.every)
             own = waves.own(places[some], self.n, self.every)
+            yield self.run_cost(len(self.sensors)) + self.run_cost(len(some))
             for k, i in enumerate(some):
                 found[i] = self.crude(evidence, g[:, k], own[k], fits[i], opening)
+                yield self.solve_cost(2 * len(TURNS) * 0.35)
         return found
 
     # -- 4: networks as they may be ----------------------------------------------------------------------------------
 
-    def responses(self, places: Places, scale: float, members: Members) -> Singles:
+    def responses(self, places: Places, scale: float, members: Members) -> Work[Singles]:
         """[n_places, n_members, n_sensors, n]"""
-        found = np.empty((len(places), len(members.lean), len(self.sensors), self.n), dtype=np.float32)
+        count = len(members.lean)
+        found = np.empty((len(places), count, len(self.sensors), self.n), dtype=np.float32)
 
-        def work(begin: int, end: int) -> None:
-            for m in range(begin, end):
+        def work(start: int, begin: int, end: int) -> None:
+            for m in range(start + begin, start + end):
                 waves = self.waves(scale, members.factor[m], members.users[m])
                 found[:, m] = waves.probe(self.sensors, places, self.n, self.every).transpose(1, 0, 2)
 
-        shared(work, len(members.lean), self.threads)
+        size = CHUNK * self.threads
+        for start in range(0, count, size):
+            stop = min(start + size, count)
+            shared(partial(work, start), stop - start, self.threads)
+            yield self.run_cost(len(self.sensors)) * (stop - start)
         return found
 
     def climb(self, evidence: Evidence, g: Singles, lean: Floats, begun: Fit, scale: float, least: float) -> Fit:
@@ -196,21 +245,29 @@ class Match:
         return best
 
     def compare(
-        self, places: Places, known: list[Known], members: Members, scale: float, rounds: int = ROUNDS
-    ) -> list[Fit]:
-        """The evidence of each place. Every round takes the common speed that the best place of the one before asks for."""
+        self, places: Places, known: list[list[Known]], members: Members, scale: float, rounds: int = ROUNDS
+    ) -> Work[list[list[Known]]]:
+        """The evidence of each place, for each flow known of it. Every round takes the common speed that the best of the
+        one before asks for, if that is another."""
         evidence = Evidence(self.traces, Guess())
-        best: list[Fit] = [replace(f, score=LEAST_LIKELY) for f, _ in known]
-        some, top = np.arange(len(known)), LEAST_LIKELY
+        best = [[(replace(fit, score=LEAST_LIKELY), flow) for fit, flow in one] for one in known]
+        some, top = list(range(len(known))), LEAST_LIKELY
         for turn in range(rounds):
-            g = self.responses(places[some], scale, members)
+            g = yield from self.responses(places[np.array(some, dtype=np.intp)], scale, members)
             for k, i in enumerate(some):
-                begun = best[i] if turn else known[i][0]
-                found = self.climb(evidence, self.through(g[k], known[i][1]), members.lean, begun, scale, top - GAP)
-                if found.score > best[i].score:
-                    best[i] = found
-                top = max(top, found.score)
-            first = max(best, key=lambda f: f.score)
-            scale = first.scale * math.exp(float(np.clip(first.slow, -0.05, 0.05)))
-            some = np.array([i for i in some if best[i].score > top - GAP], dtype=np.intp)
+                for j, (fit, flow) in enumerate(best[i]):
+                    if turn and fit.score <= top - GAP:
+                        continue
+                    begun = fit if turn else known[i][j][0]
+                    found = self.climb(evidence, self.through(g[k], flow), members.lean, begun, scale, top - GAP)
+                    if found.score > fit.score:
+                        best[i][j] = found, flow
+                    top = max(top, found.score)
+                    yield self.solve_cost(3.0)
+            first = best_of([one for place in best for one in place])
+            wanted = first.scale * math.exp(float(np.clip(first.slow, -0.05, 0.05)))
+            if abs(math.log(wanted / scale)) < SAME:
+                break
+            scale = wanted
+            some = [i for i in some if score_of(best[i]) > top - GAP]
         return best

@@ -27,7 +27,9 @@ Floats = NDArray[np.float64]
 SCALES = (1, 4, 16)  # samples averaged when asking whether the level was left
 LEFT = 4.0  # robust standard deviations of such a mean
 BACK_S, FORTH_S = 0.15, 0.05  # of the fit before and of the size after the corner
-SLOPE_SD = 1.2  # onset_sd = SLOPE_SD noise / slope: the early half of the errors on simulated bursts is within it
+BETWEEN = 12**-0.5  # samples: standard deviation of what lies anywhere between two
+GROWS, HIDDEN = 1.3, 0.5  # a slope that grows by so much behind the corner began before it, by this part of what was seen of it
+GOES_ON = 1.75  # a sample so many times as far out as the one before it is on the same slope
 WORST_SD_S = 0.15
 SHARP = 5.0  # noise scales: the quality is one half for a first rise of this size
 
@@ -90,6 +92,18 @@ def corner(x: Floats) -> tuple[float, float]:
     return float(k[best]), float(slope[best])
 
 
+def placed(k: float, last: int, noise: float) -> tuple[float, float]:
+    """Onset and its standard deviation, samples, of a corner at k before sample ``last``; noise is that over the slope.
+
+    Where one sample alone is on the slope, the onset is anywhere between it and the one before. The zero of a straight
+    line through m samples, at 1 .. m from it, has the variance noise^2 / slope^2 (1 / m + 3 (m + 1) / (m (m - 1))).
+    """
+    m = last - int(np.floor(k))
+    if m < 2:
+        return last - 0.5, float(np.hypot(BETWEEN, noise))
+    return k, float(np.hypot(BETWEEN, noise * np.sqrt(1 / m + 3 * (m + 1) / (m * (m - 1)))))
+
+
 def refine(x: Floats, reached: int, fs: float, *, n_quiet: int, floor: float) -> Onset:
     """The onset of the step that was beyond doubt at sample ``reached``.
 
@@ -122,18 +136,23 @@ def refine(x: Floats, reached: int, fs: float, *, n_quiet: int, floor: float) ->
     d = sign * (x - base)
     # A lone excursion of the noise may lead the wave: go on until a single sample is beyond doubt.
     last = min(first + max(2, int(FORTH_S * fs)), reached)
-    clear = np.nonzero(d[first:last] > 2 * LEFT * noise)[0]
-    last = max(first + int(clear[0]) if len(clear) else last, first + 2)
-    lo = max(0, first - int(BACK_S * fs))
-    k = corner(d[lo : last + 1])[0] + lo
+    clear = np.nonzero(d[first : last + 1] > 2 * LEFT * noise)[0]
+    last = max(first + int(clear[0]) if len(clear) else last, 3)
+    if last + 1 < len(d) and d[last + 1] >= GOES_ON * d[last]:
+        last += 1  # the slope is longer than a sample: two on it say where it begins
+    lo = max(0, min(first - int(BACK_S * fs), last - 3))
+    k, slope = corner(x[lo : last + 1])
+    m = max(last - int(np.floor(k + lo)), 1)
+    k, sd = placed(k + lo, last, noise / max(abs(slope), 1e-300))
+    after = d[min(last + m, len(d) - 1)] - d[last]
+    growing = np.clip(after / max(m * abs(slope), 1e-300) - GROWS, 0, 1)
+    sd_s = min(WORST_SD_S, float(np.hypot(sd, HIDDEN * m * growing)) / fs)
     at = int(np.ceil(k))
     forth = max(4, int(FORTH_S * fs))
     before = np.median(x[max(0, at - 4 * forth) : max(1, at)])
     rise = float(np.median(d[at + forth // 2 : at + forth]) - sign * (before - base))
-    steepness = max(rise / FORTH_S, 1e-9)
-    sd = min(WORST_SD_S, float(np.hypot(0.5 / fs, SLOPE_SD * noise / steepness)))
     step = float(np.median(x[reached:]) - before)
     there = np.nonzero(np.sign(step) * (x[at:] - before) >= 0.8 * abs(step))[0]
     rise_s = (at + float(there[0]) - k) / fs if len(there) else (len(x) - k) / fs
     ratio = max(rise, 0.0) / (SHARP * noise)
-    return Onset(k, sd, int(sign), step, max(rise_s, 0.0), ratio / (1.0 + ratio), noise)
+    return Onset(k, sd_s, int(sign), step, max(rise_s, 0.0), ratio / (1.0 + ratio), noise)

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from lifeline_core.pipes.moc import Places, Waves
 from lifeline_core.pipes.traces import Traces
 
 Floats = NDArray[np.float64]
@@ -30,7 +29,7 @@ LEAD_S = 0.15  # and at most so long after the first motion
 HOP_S = 0.15  # a usual pipe's travel time: speeds scatter from pipe to pipe
 HEIGHT, WHOLE = 0.1, 0.03  # of the wave's height now, and of its largest
 FLOOR = 0.1  # what is left, in variances, below which nothing is gained
-BLOCK = 256  # places at a time: their transforms take memory
+BLOCK = 128  # places at a time: their transforms take memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +39,11 @@ class Screened:
     score: Floats
     t0_s: Floats
     amount: Floats
+
+    @classmethod
+    def joined(cls, parts: list[Screened]) -> Screened:
+        """One after the other."""
+        return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("score", "t0_s", "amount")))
 
 
 def smooth(x: Floats, half: int) -> Floats:
@@ -73,12 +77,8 @@ class Screen:
         self._square = (weight * y**2).sum(axis=1)
         self._count = np.maximum(good.sum(axis=1), 1)
 
-    def score(self, responses: Singles) -> Screened:
-        """Of responses [n_sensors, n_places, length]."""
-        parts = [self._part(responses[:, k : k + BLOCK]) for k in range(0, responses.shape[1], BLOCK)]
-        return Screened(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-    def _part(self, g: Singles) -> tuple[Floats, Floats, Floats]:
+    def score(self, g: Singles) -> Screened:
+        """Of responses [n_sensors, n_places, length]; their transforms take memory: ``BLOCK`` places at a time."""
         with_data = fft.rfft(g, self._size, axis=2) * self._data[:, None]
         with_self = fft.rfft(g * g, self._size, axis=2) * self._weight[:, None]
         at = self._lags % self._size
@@ -102,7 +102,7 @@ class Screen:
             share = 1.0 / (FLOOR + left)
         score = -(self._count[:, None] * np.log(FLOOR + left)).sum(axis=0)
         score[amount <= 0] = -math.inf
-        return score, self.traces.start_s - lag * self.step_s, amount
+        return Screened(score, self.traces.start_s - lag * self.step_s, amount)
 
 
 def opened(responses: Singles, bins: int) -> Singles:
@@ -112,8 +112,3 @@ def opened(responses: Singles, bins: int) -> Singles:
     total = np.cumsum(np.pad(responses, ((0, 0), (0, 0), (bins, 0))), axis=2)
     found: Singles = (total[:, :, bins:] - total[:, :, :-bins]) / np.float32(bins)
     return found
-
-
-def look(screen: Screen, waves: Waves, every: int, sensors: Places, places: Places, bins: int) -> Screened:
-    """Run and score."""
-    return screen.score(opened(waves.probe(sensors, places, screen.length, every), bins))

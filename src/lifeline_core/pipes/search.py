@@ -1,20 +1,28 @@
 """Searches the whole network for the place from which a wave would arrive as it did.
 
-For every node, and every few metres inside every link, the arrivals t_i are fitted by::
+Every place is judged by how it explains the arrivals t_i::
 
-    t_i = t0 + tau_i / c + e_i        tau_i  travel time at the nominal speeds, min over both ends of the link
-                                      c      one scale for all speeds, 0.85 .. 1.15, a priori 1 +- 0.05
-    var e_i = sd_i^2 + speed_sd^2 sum of squared pipe times on the way  (+ late_i^2 when e_i > 0)
-              what all ways share at their beginning is left out of the sum: it moves t0 only
+    t_i = t0 + tau_i / c + e_i        tau_i  least travel time at the nominal speeds, over the nearer end of a link
+                                      c      one scale of all speeds, or one for every group of pipes
+    cov(e_i, e_k) = sd_i^2 (i = k) + speed_sd^2 * sum of squared pipe times on what the ways to i and k have in common
 
-with t0 and c solved in closed form inside iterated weights of Student's t (3 degrees of freedom), begun from the
-median: a wrong pick or two lose their say. Probabilities are the likelihood of the fit times a prior, normalised over
-the candidates: every node and the best place in every link. The prior is the same for all but for places from which
-one way leads to all sensors, a dead end or all that lies behind one junction: no arrival time can tell those apart, and
-as waves lose height at every junction the nearer are the likelier, exp(-seconds of that way / 1 s).
+t0 may be anything; 1 / c is 1 +- 5 % a priori, and with 15 % probability the speed told is plainly wrong: 1 +- 15 %, within
+1 / 1.35 .. 1 / 0.75. Both are integrated out in closed form (a Gaussian update), so that the probability of a place counts
+every start and speed. An arrival is set aside when to be a stray (STRAY_PER_S a second) explains it better than this, which
+is decided against all the others together (leave-one-out), place by place; at least half of them stay.
+
+The search goes from coarse to fine. Every node and every few metres inside links are fitted fast, with independent errors in
+weights of Student's t; the likeliest are then weighed in full, the best links again on a fine grid. What is not weighed keeps
+its share of the probability by the coarse score, whose tails are the longer: it is counted high, never dropped.
+
+A priori the source is at a joint or inside a pipe, even odds; all joints alike, pipes by their length. Places behind one
+junction through which all ways lead cannot be told apart by arrival times; as waves lose height at every junction the nearer
+are a little likelier, exp(-seconds of the way there / 1 s).
 
 Sources: R. Srirangarajan et al., J. Signal Process. Syst. 72 (2013) 1-16 (graph search over arrival times);
-K. L. Lange, R. J. A. Little, J. M. G. Taylor, JASA 84 (1989) 881-896 (weights of the t distribution).
+K. L. Lange, R. J. A. Little, J. M. G. Taylor, JASA 84 (1989) 881-896 (weights of the t distribution);
+C. E. Rasmussen, C. K. I. Williams, Gaussian Processes for Machine Learning (2006), 2.7 and 5.4.2 (known functions with
+unknown weights in a Gaussian; leave-one-out from the inverse covariance).
 """
 
 from __future__ import annotations
@@ -28,7 +36,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lifeline_core.pipes.candidates import Candidates
-from lifeline_core.pipes.graph import along, hops
+from lifeline_core.pipes.groups import Groups
+from lifeline_core.pipes.heard import Heard as Heard
+from lifeline_core.pipes.heard import Speeds as Speeds
+from lifeline_core.pipes.outcome import Examined, candidates
+from lifeline_core.pipes.ways import Shared
+from lifeline_core.pipes.weigh import Fits, Scales, fit, network, weigh
 
 if TYPE_CHECKING:
     from lifeline_core.pipes.graph import PipeGraph
@@ -36,214 +49,168 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
-DEGREES = 3.0
-ROUNDS = 6
-GRID_M, GRID_POINTS = 10.0, 20_000  # grid inside links; its spacing grows where that would be more points
-REFINED, FINE = 24, 20  # links searched again between the neighbours of their best point, in so many steps
+GRID_M, GRID_POINTS = 10.0, 10_000  # grid inside links; its spacing grows where that would be more points
 END_M = 5.0  # what is nearer to a node than this is the node (in a link of less than 20 m: than a quarter of it)
 BEHIND_S = 1.0  # the prior of places behind a junction that all ways pass falls to 1/e in so many seconds
-UNREACHED_SD = 30.0  # an arrival that no way explains counts as so many standard deviations
+SPAN = 12.0  # what the coarse score puts so far below the best (in log likelihood) is not weighed
+MOST_NODES, MOST_LINKS, CLOSE_LINKS = 256, 192, 64  # weighed at most; so many links on the close grid
+REFINED, FINE = 16, 12  # links searched again about their best point, in so many steps
 
 
 @dataclass(frozen=True, slots=True)
-class Speeds:
-    """Bounds of the common scale of all speeds and its standard deviation about 1 before anything was heard."""
+class Spots:
+    """Nodes (``link`` -1) and points inside links, [n]: ``ends`` int32[n, 3] both nodes (the second -1 at a node) and the link,
+    ``to_s`` float64[n, 3] seconds to them and the standard deviation in seconds of a place in the cell about it, ``offset_m``
+    from the link's first node, ``cell_m`` the length of pipe that a point stands for."""
 
-    least: float = 0.85
-    most: float = 1.15
-    sd: float = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Points:
-    """Places inside links: the link of each and its distance from the link's first node."""
-
+    ends: NDArray[np.int32]
+    to_s: Floats
     link: Ints
     offset_m: Floats
+    cell_m: Floats
 
+    def __len__(self) -> int:
+        return len(self.link)
 
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """The arrivals as arrays, one row per sensor."""
-
-    nodes: tuple[str, ...]
-    t_s: Floats
-    sd_s: Floats
-    late_s: Floats
+    def __getitem__(self, which: Ints | NDArray[np.bool_]) -> Spots:
+        return Spots(self.ends[which], self.to_s[which], self.link[which], self.offset_m[which], self.cell_m[which])
 
     @classmethod
-    def of(
-        cls,
-        graph: PipeGraph,
-        arrivals: Mapping[str, float],
-        sd_s: float | Mapping[str, float],
-        late_s: Mapping[str, float] | None = None,
-    ) -> Heard:
-        """Checked; see `search` for the meaning and what is refused."""
-        nodes = tuple(node for node, t in arrivals.items() if math.isfinite(t))
-        for node in nodes:
-            graph.node_index(node)
-        if len(nodes) < 2:
-            raise ValueError(f"a location takes arrivals at 2 nodes or more, got {len(nodes)}")
-        sd = [sd_s.get(node, math.nan) if isinstance(sd_s, Mapping) else float(sd_s) for node in nodes]
-        for node, one in zip(nodes, sd, strict=True):
-            if not (math.isfinite(one) and one > 0):
-                raise ValueError(f"sd_s is positive and finite where there is an arrival, got {one!r} at {node!r}")
-        late = [max(0.0, float((late_s or {}).get(node, 0.0))) for node in nodes]
-        return cls(nodes, np.array([float(arrivals[node]) for node in nodes]), np.array(sd), np.array(late))
+    def at_nodes(cls, graph: PipeGraph, nodes: Ints) -> Spots:
+        """Nodes by index."""
+        n, offset = len(nodes), graph.node_home[1]
+        ends = np.full((n, 3), -1, dtype=np.int32)
+        ends[:, 0] = nodes
+        to = np.zeros((n, 3))
+        to[:, 1] = np.inf
+        return cls(ends, to, np.full(n, -1, dtype=np.intp), offset[nodes], np.zeros(n))
+
+    @classmethod
+    def inside(cls, graph: PipeGraph, link: Ints, offset_m: Floats, cell_m: Floats) -> Spots:
+        """Points inside links."""
+        ends = np.stack([graph.link_a[link], graph.link_b[link], link], axis=1).astype(np.int32)
+        part, blur = offset_m / graph.length_m[link], cell_m / graph.length_m[link] / math.sqrt(12.0)
+        to = np.stack([part, 1.0 - part, blur], axis=1) * graph.time_s[link][:, None]
+        return cls(ends, to, link, offset_m, cell_m)
+
+    @classmethod
+    def spread(cls, graph: PipeGraph, links: Ints, count: Ints) -> Spots:
+        """``count`` even points on every one of some links, none at an end."""
+        link = np.repeat(links, count)
+        k = np.arange(len(link)) - np.repeat(np.cumsum(count) - count, count)
+        cell = graph.length_m[link] / np.repeat(count, count)
+        return cls.inside(graph, link, (k + 0.5) * cell, cell)
 
 
-def grid(graph: PipeGraph) -> Points:
-    """Evenly spread points inside all links with a length, none at an end."""
+def grid(graph: PipeGraph) -> tuple[Spots, Spots]:
+    """All nodes that are no barrier, and evenly spread points inside all links with a length."""
     step = max(GRID_M, float(graph.length_m.sum()) / GRID_POINTS)
-    count = np.maximum(1, np.floor(graph.length_m / step)).astype(np.intp)
-    count[graph.length_m <= 0] = 0
-    link = np.repeat(np.arange(len(count), dtype=np.intp), count)
-    k = np.arange(len(link)) - np.repeat(np.cumsum(count) - count, count)
-    return Points(link, (k + 0.5) * graph.length_m[link] / count[link])
+    links = np.nonzero(graph.length_m > 0)[0]
+    inside = Spots.spread(graph, links, np.maximum(1, np.floor(graph.length_m[links] / step)).astype(np.intp))
+    return Spots.at_nodes(graph, np.nonzero(~graph.barrier)[0]), inside
 
 
-@dataclass(frozen=True, slots=True)
-class Ways:
-    """Travel times [n_sensors, n_points] (inf: none), the sum of squared pipe times on those parts of the ways that are
-    not shared by all, and the seconds that are shared [n_points]."""
-
-    tau_s: Floats
-    square_s2: Floats
-    shared_s: Floats
+def _worth(fits: Fits) -> Floats:
+    return fits.score - fits.shared / BEHIND_S
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """The part that the ways from a node to all sensors have in common: seconds and sum of squares, [n_nodes]."""
+def _hopeless(graph: PipeGraph, heard: Heard, nodes: Spots, at_nodes: Fits, scales: Scales) -> tuple[NDArray[np.bool_], Ints]:
+    """Links in which no point can come near the best node, and of every link the row of its better end.
 
-    time_s: Floats
-    square_s2: Floats
-
-
-def shared(graph: PipeGraph, nodes: tuple[str, ...]) -> Shared:
-    """Follows the ways from every node as long as they lead to the same next node for all sensors."""
-    ways = [graph.routes(node) for node in nodes]
-    toward = ways[0].toward.copy()
-    for way in ways[1:]:
-        toward[way.toward != toward] = -1
-    step = hops(ways[0].time_s, toward)
-    return Shared(along(toward, step), along(toward, step**2))
+    A point differs from an end by h seconds at most, so its residuals in standard deviations z by d = h / sd; and with the
+    triangle rule 3 + (z + d)^2 <= (3 + z^2) (1 + d / sqrt 3)^2, so that no arrival lets a score rise by more than
+    4 log(1 + d / sqrt 3), and all of them by no more than if they had the mean d."""
+    row = np.full(len(graph.nodes), -1, dtype=np.intp)
+    row[nodes.ends[:, 0]] = np.arange(len(nodes))
+    score = np.append(at_nodes.score, -np.inf)
+    a, b = row[graph.link_a], row[graph.link_b]
+    end = np.where(score[a] >= score[b], a, b)
+    h = graph.time_s * np.where((a < 0) | (b < 0), 1.0, 0.5) * scales.bounds[1]
+    rise = 4.0 * len(heard.nodes) * np.log1p(h * float((1.0 / heard.sd_s).mean()) / math.sqrt(3.0))
+    return (graph.length_m > 0) & (end >= 0) & (score[end] + rise < score.max() - SPAN), end
 
 
-def node_ways(graph: PipeGraph, nodes: tuple[str, ...], places: Ints, common: Shared) -> Ways:
-    """From nodes (by index) to the sensors."""
-    ways = [graph.routes(node) for node in nodes]
-    square = np.array([way.square_s2[places] for way in ways]) - common.square_s2[places]
-    return Ways(np.array([way.time_s[places] for way in ways]), np.maximum(square, 0.0), common.time_s[places])
+def _close(graph: PipeGraph, nodes: Spots, points: Spots, at_nodes: Fits, inside: Fits) -> tuple[Ints, Spots]:
+    """Which nodes (rows of ``nodes``) and which points inside links are worth to be weighed in full."""
+    worth_n, worth_p = _worth(at_nodes), _worth(inside)
+    best = max(float(worth_n.max(initial=-np.inf)), float(worth_p.max(initial=-np.inf)))
+    top = np.nonzero(worth_n >= best - SPAN)[0]
+    top = top[np.argsort(-worth_n[top], kind="stable")][:MOST_NODES]
+    per_link = np.full(len(graph.links), -np.inf)
+    if len(points):
+        first = np.nonzero(np.diff(points.link, prepend=-1))[0]  # the grid goes link by link
+        per_link[points.link[first]] = np.maximum.reduceat(worth_p, first)
+    at_node = np.full(len(graph.nodes), -np.inf)
+    at_node[nodes.ends[top, 0]] = worth_n[top]
+    # The best point may lie between those of the grid: a good end is as telling as a good point.
+    long = graph.length_m > 0
+    per_link[long] = np.maximum(per_link, np.maximum(at_node[graph.link_a], at_node[graph.link_b]))[long]
+    links = np.nonzero(per_link >= best - SPAN)[0]
+    links = links[np.argsort(-per_link[links], kind="stable")][:MOST_LINKS]
+    ends = np.zeros(len(graph.nodes), dtype=bool)
+    ends[graph.link_a[links]] = ends[graph.link_b[links]] = True
+    chosen = ends[nodes.ends[:, 0]]
+    chosen[top] = True
+    step = np.where(np.arange(len(links)) < CLOSE_LINKS, GRID_M, 4 * GRID_M)
+    order = np.argsort(links)
+    count = np.clip(np.floor(graph.length_m[links] / step), 1, 32).astype(np.intp)
+    return np.nonzero(chosen)[0], Spots.spread(graph, links[order], count[order])
 
 
-def link_ways(graph: PipeGraph, nodes: tuple[str, ...], points: Points, common: Shared) -> Ways:
-    """From points inside links to the sensors, over the nearer end for each."""
-    link = points.link
-    a, b = graph.link_a[link], graph.link_b[link]
-    part = points.offset_m / graph.length_m[link]
-    to_a, to_b = part * graph.time_s[link], (1.0 - part) * graph.time_s[link]
-    tau = np.empty((len(nodes), len(link)))
-    square = np.empty_like(tau)
-    all_a, all_b = np.ones(len(link), dtype=bool), np.ones(len(link), dtype=bool)
-    for i, node in enumerate(nodes):
-        way = graph.routes(node)
-        # No wave comes through a barrier; only the sensor's own node may be one.
-        shut = graph.barrier.copy()
-        shut[graph.index[node]] = False
-        time = np.where(shut, np.inf, way.time_s)
-        via_a, via_b = time[a] + to_a, time[b] + to_b
-        near = via_a <= via_b
-        all_a &= near
-        all_b &= ~near
-        tau[i] = np.where(near, via_a, via_b)
-        square[i] = np.where(near, way.square_s2[a] + to_a**2, way.square_s2[b] + to_b**2)
-    both = np.where(all_a, common.time_s[a] + to_a, np.where(all_b, common.time_s[b] + to_b, 0.0))
-    square -= np.where(all_a, common.square_s2[a] + to_a**2, np.where(all_b, common.square_s2[b] + to_b**2, 0.0))
-    return Ways(tau, np.maximum(square, 0.0), both)
-
-
-def fit(ways: Ways, heard: Heard, *, speeds: Speeds | None, speed_sd: float) -> dict[str, Floats]:
-    """The best t0 and speed scale (1 when ``speeds`` is None) at every point, with log likelihood ("score"), log prior,
-    rms and misfit; see the module."""
-    reached = np.isfinite(ways.tau_s)
-    tau, square = np.where(reached, ways.tau_s, 0.0), ways.square_s2
-    t = heard.t_s[:, None]
-    early2 = heard.sd_s[:, None] ** 2 + speed_sd**2 * square
-    late2 = early2 + heard.late_s[:, None] ** 2
-    slow = np.ones(tau.shape[1])  # 1 / c
-    t0 = _median(t - tau, reached)
-    prior = 1.0 / speeds.sd**2 if speeds else 0.0
-    for _ in range(ROUNDS):
-        e = t - t0 - slow * tau
-        var = np.where(e > 0, late2, early2)
-        w = np.where(reached, (DEGREES + 1.0) / (DEGREES * var + e * e), 0.0)
-        total = np.maximum(w.sum(axis=0), 1e-300)
-        mean_t, mean_tau = (w * t).sum(axis=0) / total, (w * tau).sum(axis=0) / total
-        if speeds:
-            dt, dtau = t - mean_t, tau - mean_tau
-            slow = ((w * dt * dtau).sum(axis=0) + prior) / ((w * dtau * dtau).sum(axis=0) + prior)
-            slow = np.clip(slow, 1.0 / speeds.most, 1.0 / speeds.least)
-        t0 = mean_t - slow * mean_tau
-    e = t - t0 - slow * tau
-    var = np.where(e > 0, late2, early2)
-    z2 = np.where(reached, e * e / var, UNREACHED_SD**2)
-    # Two half distributions of different width, made to integrate to one together.
-    width = np.log(0.5 * (np.sqrt(early2) + np.sqrt(late2)))
-    score = -(0.5 * (DEGREES + 1.0) * np.log1p(z2 / DEGREES) + width).sum(axis=0)
-    score -= 0.5 * prior * (slow - 1.0) ** 2
-    score[~reached.any(axis=0)] = -np.inf
-    rms = np.sqrt((np.where(reached, e, 0.0) ** 2).sum(axis=0) / np.maximum(reached.sum(axis=0), 1))
-    back = -ways.shared_s / BEHIND_S
-    return {"score": score, "prior": back, "t0_s": t0, "slow": slow, "rms_s": rms, "misfit": np.sqrt(np.median(z2, axis=0))}
-
-
-def _median(v: Floats, good: NDArray[np.bool_]) -> Floats:
-    """Median down the columns over what is good; 0 where nothing is."""
-    ordered = np.sort(np.where(good, v, np.inf), axis=0)
-    n = good.sum(axis=0)
-    at = np.arange(v.shape[1])
-    found = 0.5 * (ordered[np.maximum((n - 1) // 2, 0), at] + ordered[np.minimum(n // 2, len(v) - 1), at])
-    result: Floats = np.where(n > 0, np.where(np.isfinite(found), found, 0.0), 0.0)
-    return result
-
-
-def _best_inside(
-    graph: PipeGraph, heard: Heard, points: Points, common: Shared, found: dict[str, Floats],
-    *, speeds: Speeds | None, speed_sd: float,
-) -> Points:  # fmt: skip
-    """The best point of every link, the likeliest links' searched again on a fine grid. Updates ``found`` to match."""
-    order = np.lexsort((-found["score"] - found["prior"], points.link))
-    best = order[np.unique(points.link[order], return_index=True)[1]]
-    kept = Points(points.link[best], points.offset_m[best].copy())
-    for key in found:
-        found[key] = found[key][best]
-    top = np.argsort(-found["score"] - found["prior"], kind="stable")[:REFINED]
-    link = kept.link[top]
-    count = np.bincount(points.link, minlength=len(graph.links))[link]
-    half = graph.length_m[link] / np.maximum(count, 1)
-    whole = graph.length_m[link]
-    off = np.minimum(END_M, 0.25 * whole)
-    lo = np.clip(kept.offset_m[top] - half, off, whole - off)
-    hi = np.clip(kept.offset_m[top] + half, off, whole - off)
-    part = np.arange(FINE + 1) / FINE
-    fine = Points(np.repeat(link, len(part)), (lo[:, None] + (hi - lo)[:, None] * part).ravel())
-    ways = link_ways(graph, heard.nodes, fine, common)
-    again = fit(ways, heard, speeds=speeds, speed_sd=speed_sd)
-    worth, before = again["score"] + again["prior"], found["score"] + found["prior"]
-    pick = worth.reshape(len(top), -1).argmax(axis=1) + np.arange(len(top)) * len(part)
-    better = worth[pick] > before[top]
-    for key in found:
-        found[key][top[better]] = again[key][pick[better]]
-    kept.offset_m[top[better]] = fine.offset_m[pick[better]]
-    return kept
+def _refined(graph: PipeGraph, points: Spots, worth: Floats) -> tuple[Ints, Spots]:
+    """Of the likeliest links the best point's row, and the points that share its cell."""
+    order = np.lexsort((-worth, points.link))
+    first = np.unique(points.link[order], return_index=True)[1]
+    rows = order[first]
+    mass = np.log(np.add.reduceat(np.exp(worth[order] - worth.max()) * points.cell_m[order], first) + 1e-300)
+    top = np.sort(rows[np.argsort(-mass, kind="stable")[:REFINED]])
+    part = (np.arange(FINE) + 0.5) / FINE - 0.5
+    offset = points.offset_m[top][:, None] + points.cell_m[top][:, None] * part
+    cell = np.repeat(points.cell_m[top] / FINE, FINE)
+    return top, Spots.inside(graph, np.repeat(points.link[top], FINE), offset.ravel(), cell)
 
 
 def node_scores(graph: PipeGraph, heard: Heard, nodes: Ints, *, speeds: Speeds | None, speed_sd: float) -> Floats:
     """Log likelihood of the arrivals for waves from nodes (by index), comparable with `Candidates.best_score`."""
-    common = shared(graph, heard.nodes)
-    return fit(node_ways(graph, heard.nodes, nodes, common), heard, speeds=speeds, speed_sd=speed_sd)["score"]
+    net, _ = network(graph, heard, None)
+    return weigh(graph, net, heard, Spots.at_nodes(graph, nodes), Scales.of(speeds, None, speed_sd)).score
+
+
+def _examine(graph: PipeGraph, heard: Heard, scales: Scales) -> tuple[Examined, Examined, Shared]:
+    """What was weighed in full, the rest as fitted fast, and what the ways to all sensors share."""
+    net, common = network(graph, heard, scales.groups)
+    nodes, points = graph.spots
+    at_nodes = fit(graph, net, heard, nodes, scales)
+    hopeless, end = _hopeless(graph, heard, nodes, at_nodes, scales)
+    points = points[~hopeless[points.link]]
+    inside = fit(graph, net, heard, points, scales)
+    rows, close = _close(graph, nodes, points, at_nodes, inside)
+    some = nodes[rows]
+    full = weigh(graph, net, heard, some, scales, at_nodes[rows])
+    parts, fits = [some], [full]
+    if len(close):
+        first = weigh(graph, net, heard, close, scales)
+        top, fine = _refined(graph, close, _worth(first))
+        again = weigh(graph, net, heard, fine, scales)
+        keep = np.ones(len(close), dtype=bool)
+        keep[top] = False
+        parts += [close[keep], fine]
+        fits += [first[keep], again]
+    left_n = np.ones(len(nodes), dtype=bool)
+    left_n[rows] = False
+    on = np.zeros(len(graph.links), dtype=bool)
+    on[close.link] = True
+    left_p = ~on[points.link]
+    far = np.nonzero(hopeless)[0]
+    near = np.minimum(END_M, 0.25 * graph.length_m[far])
+    offset = np.where(nodes.ends[end[far], 0] == graph.link_a[far], near, graph.length_m[far] - near)
+    rest = Examined(
+        (nodes[left_n], points[left_p], Spots.inside(graph, far, offset, graph.length_m[far])),
+        (at_nodes[left_n], inside[left_p], at_nodes[end[far]]),
+    )
+    coarse = max(float(at_nodes.score.max(initial=-np.inf)), float(inside.score.max(initial=-np.inf)))
+    best = max(float(f.score.max(initial=-np.inf)) for f in fits)
+    return Examined(tuple(parts), tuple(fits)), rest.shifted(best - coarse), common
 
 
 def search(
@@ -254,6 +221,8 @@ def search(
     solve_speed: bool = True,
     speed_sd: float = 0.04,
     late_s: Mapping[str, float] | None = None,
+    speed_groups: Mapping[str, str] | str | None = None,
+    group_sd: float | Mapping[str, float] = 0.05,
 ) -> Candidates:
     """Where a wave began that arrived at these nodes at these times.
 
@@ -265,47 +234,44 @@ def search(
     sd_s : float or mapping
         Standard deviation of the arrivals, seconds, clock errors included.
     solve_speed : bool
-        Fit one scale of all speeds between 0.85 and 1.15.
+        Find the scale of the speeds with the place; else they are as told but for ``speed_sd``.
     speed_sd : float
         Relative scatter of single pipes' speeds about the nominal, 0 .. 0.5; long ways are believed less.
     late_s : mapping, optional
         How much later than the wave an arrival may have been noticed, where its beginning was weak, seconds.
+    speed_groups : mapping of link to group, or "diameter", optional
+        One scale for every group of pipes instead of one for all.
+    group_sd : float or mapping
+        Standard deviation of a group's scale about 1, 0 .. 0.5.
 
     Returns
     -------
     Candidates
-        Every node that is no tank or reservoir, and every link with a length at its best inner point.
+        Every node that is no tank or reservoir, and every link with a length at its best inner point; with the arrivals that
+        were set aside and why, and whether the rest fits.
 
     Raises
     ------
     ValueError
         Fewer than two arrivals, a node that is not in the network, a standard deviation that is not positive.
     """
-    heard = Heard.of(graph, arrivals, sd_s, late_s)
+    everyone = Heard.of(graph, arrivals, sd_s, late_s)
     if not 0 <= speed_sd <= 0.5:
         raise ValueError(f"speed_sd is within 0 .. 0.5, got {speed_sd!r}")
-    speeds = Speeds() if solve_speed else None
-    places = np.nonzero(~graph.barrier)[0]
-    common = shared(graph, heard.nodes)
-    at_nodes = fit(node_ways(graph, heard.nodes, places, common), heard, speeds=speeds, speed_sd=speed_sd)
-    points = graph.points
-    inside: dict[str, Floats] = {}
-    kept = Points(np.zeros(0, dtype=np.intp), np.zeros(0))
-    if len(points.link):
-        inside = fit(link_ways(graph, heard.nodes, points, common), heard, speeds=speeds, speed_sd=speed_sd)
-        kept = _best_inside(graph, heard, points, common, inside, speeds=speeds, speed_sd=speed_sd)
-    node_link, node_offset = graph.node_home
-    both = {key: np.concatenate([at_nodes[key], inside.get(key, np.zeros(0))]) for key in at_nodes}
-    link = np.concatenate([node_link[places], kept.link])
-    offset = np.concatenate([node_offset[places], kept.offset_m])
-    node = np.concatenate([places, np.full(len(kept.link), -1)]).astype(np.intp)
-    score = both.pop("score")
-    both["likelihood"] = np.exp(score - score.max())
-    worth = score + both.pop("prior")
-    p = np.exp(worth - worth.max())
-    p /= p.sum()
-    order = np.argsort(-p, kind="stable")
-    both["speed"] = graph.wave_speed / both.pop("slow")
-    both["probability"] = p
-    rows = {key: value[order] for key, value in both.items()}
-    return Candidates(graph, link[order], offset[order], node[order], rows, float(score.max()))
+    groups = Groups.of(graph, speed_groups, group_sd) if speed_groups is not None else None
+    scales = Scales.of(Speeds() if solve_speed else None, groups, speed_sd)
+    found = _one(graph, everyone, scales)
+    aside = np.array([i for i, node in enumerate(everyone.nodes) if node in found.set_aside], dtype=np.intp)
+    if not 3 <= len(aside) < len(found.used):
+        return found
+    # What agrees with one place and time of its own is no accident.
+    other = _one(graph, everyone.only(aside), scales)
+    return found.with_second(other.used) if other.fits and len(other.used) >= 3 else found
+
+
+def _one(graph: PipeGraph, everyone: Heard, scales: Scales) -> Candidates:
+    """One source for as many arrivals as one can explain."""
+    heard = everyone.only(everyone.agreeing(graph, scales.speeds, scales.scatter))
+    full, rest, common = _examine(graph, heard, scales)
+    apart = {node: "triangle" for node in everyone.nodes if node not in heard.nodes}
+    return candidates(graph, heard, scales, full, rest, apart, common=common, behind_s=BEHIND_S)

@@ -1,19 +1,21 @@
 """Averaged spectra of two channels, whole or running: what every estimate of a delay is made from.
 
-`dsp.spectrum` keeps averages only. A delay needs more of each segment, and in float64: how loud it was in both channels
-at once (`Spectra.effective`), to which part of the record it belongs (ICS), and the two channels apart by a shift.
+`dsp.spectrum` keeps averages only. A delay needs more of each segment: how loud it was in both channels at once
+(`Spectra.effective`), to which part of the record it belongs (ICS), and the two channels apart by a shift.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lifeline_core.errors import StateError
+from lifeline_core.pipes.cross import averages, samples, wide
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -22,6 +24,15 @@ Mask = NDArray[np.bool_]
 # Hann segments that overlap by half are correlated by 1/6, a product of two channels by its square: so many times
 # larger is the variance of a sum over them.
 OVERLAP_SPREAD = 1.0 + 2.0 / 36.0
+LONGEST, MOST_SHIFT = 1 << 24, 1 << 40  # samples
+
+
+@lru_cache(maxsize=32)
+def grid(fs: float, nperseg: int) -> Real:
+    """Frequencies of the segments' transforms in Hz, one array for all who ask; not to be written to."""
+    f = np.asarray(np.fft.rfftfreq(nperseg, 1.0 / fs), np.float64)
+    f.flags.writeable = False
+    return f
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +51,7 @@ class Spectra:
 
     @property
     def f(self) -> Real:
-        return np.asarray(np.fft.rfftfreq(self.nperseg, 1.0 / self.fs), np.float64)
+        return grid(self.fs, self.nperseg)
 
     @property
     def duration_s(self) -> float:
@@ -53,6 +64,22 @@ class Spectra:
         spread = float(np.mean(self.q[among] / even)) if among.any() and (even > 0).all() else 1.0
         return max(self.n / (OVERLAP_SPREAD * max(spread, 1.0)), 1.0)
 
+    @classmethod
+    def of(cls, fs: float, nperseg: int, power: Real, s12: Complex, parts: Complex, used: int, seen: int) -> Spectra:
+        """From what the kernels read out: power [3, n_f] is s11, s22 and q."""
+        return cls(fs, nperseg, power[0], power[1], s12, power[2], tuple(parts), used, seen - used)
+
+
+def checked(nperseg: int, shift: int = 0, per_part: int = 8) -> None:
+    """ValueError for a length, a shift or a part that cannot be."""
+    if nperseg < 16 or nperseg % 2 or nperseg > LONGEST:
+        most = f", {LONGEST} at most" if nperseg > LONGEST else ""
+        raise ValueError(f"nperseg must be an even number of 16 or more{most}, is {nperseg}")
+    if abs(shift) > MOST_SHIFT:
+        raise ValueError(f"shift must be within {MOST_SHIFT} samples, is {shift}")
+    if per_part < 1:
+        raise ValueError(f"per_part must be 1 segment or more, is {per_part}")
+
 
 class CrossAverage:
     """Running averages of two channels' spectra: Hann windows, half overlapping, mean removed, one segment at a time.
@@ -60,79 +87,62 @@ class CrossAverage:
     Segments are keyed to the first sample pushed, so any cut into chunks gives the same bits. ``shift`` pairs sample i
     of a with sample i + shift of b: near the true delay, segments of both hold the same stretch of the source and
     nothing of the coherence is lost; the phase of S12 is turned back.
+
+    Samples may be int16, float32 or float64 of any size between 1e-75 and 1e75: each segment is brought near 1 in
+    float64, transformed in float32 (what that adds lies 130 dB below the segment) and summed in float64. ``exact``: the
+    transform is in float64 too, several times slower.
     """
 
-    VERSION = 1
+    VERSION = 2
+    KEYS = frozenset(("v", "fs", "nperseg", "shift", "per_part", "exact", "sums"))
 
-    def __init__(self, fs: float, nperseg: int, *, shift: int = 0, per_part: int = 8) -> None:
-        if nperseg < 16 or nperseg % 2:
-            raise ValueError(f"nperseg must be an even number of 16 or more, is {nperseg}")
-        self.fs, self.nperseg, self.shift, self.per_part = fs, nperseg, shift, per_part
+    def __init__(self, fs: float, nperseg: int, *, shift: int = 0, per_part: int = 8, exact: bool = False) -> None:
+        checked(nperseg, shift, per_part)
+        self.fs, self.nperseg, self.shift, self.per_part, self.exact = fs, nperseg, shift, per_part, exact
         self.hop = nperseg // 2
         self.span = nperseg + abs(shift)  # samples a segment needs
-        self.seen = 0  # segments, used or left out
-        self.used = 0
-        self._window = np.hanning(nperseg + 1)[:-1]
-        self._pending = np.empty((2, 0))
-        lines = nperseg // 2 + 1
-        self._power = np.zeros((3, lines))  # |A|^2, |B|^2, |A|^2 |B|^2
-        self._parts: list[Complex] = []
+        self._sums = averages(nperseg, shift, per_part, exact=exact)
 
     @property
     def layout(self) -> tuple[float, int, int, int]:
         """What must be equal for averages to be continued: rate, segment, shift and segments in a part."""
         return self.fs, self.nperseg, self.shift, self.per_part
 
-    def push(self, x: NDArray[Any]) -> None:
+    @property
+    def seen(self) -> int:
+        """Segments, used or left out."""
+        return self._sums.seen
+
+    @property
+    def used(self) -> int:
+        """Segments in the averages."""
+        return self._sums.used
+
+    def push(self, x: NDArray[Any] | Sequence[NDArray[Any]]) -> None:
         """Take samples [2, n]."""
-        joined = np.concatenate([self._pending, x], axis=1)
-        start = 0
-        while joined.shape[1] - start >= self.span:
-            self._add(joined[:, start : start + self.span])
-            start += self.hop
-        self._pending = joined[:, start:]
+        a, b = samples(x[0]), samples(x[1])
+        if a.dtype != b.dtype:
+            a, b = a.astype(np.float64), b.astype(np.float64)
+        self._sums.push(a, b)
 
     def missing(self, segments: int) -> int:
         """Samples still to come, without a seam, before ``segments`` segments have been seen; 0 when they have."""
         if self.seen >= segments:
             return 0
-        return (segments - self.seen - 1) * self.hop + self.span - self._pending.shape[1]
+        return (segments - self.seen - 1) * self.hop + self.span - self._sums.waiting
 
     def break_off(self) -> None:
         """The next sample does not continue this one: forget the segment begun, keep the averages."""
-        self._pending = self._pending[:, :0]
-
-    def _add(self, x: NDArray[Any]) -> None:
-        k, n = self.shift, self.nperseg
-        pair = np.stack([x[0, max(-k, 0) : max(-k, 0) + n], x[1, max(k, 0) : max(k, 0) + n]]).astype(np.float64)
-        part = self.seen // self.per_part
-        self.seen += 1
-        if not np.isfinite(pair).all():
-            return
-        a, b = np.fft.rfft((pair - pair.mean(axis=1, keepdims=True)) * self._window)
-        while len(self._parts) <= part:
-            self._parts.append(np.zeros(a.size, complex))
-        self._parts[part] += np.conj(a) * b
-        pa, pb = a.real**2 + a.imag**2, b.real**2 + b.imag**2
-        self._power[0] += pa
-        self._power[1] += pb
-        self._power[2] += pa * pb
-        self.used += 1
+        self._sums.break_off()
 
     def spectra(self) -> Spectra:
         """The averages so far."""
-        n = max(self.used, 1)
-        turn = np.exp(-2j * np.pi * self.shift / self.nperseg * np.arange(self.nperseg // 2 + 1)) / n
-        parts = tuple(p * turn for p in self._parts)
-        s12 = np.sum(parts, axis=0) if parts else np.zeros(self.nperseg // 2 + 1, complex)
-        return Spectra(self.fs, self.nperseg, self._power[0] / n, self._power[1] / n, s12, self._power[2] / n, parts,
-                       self.used, self.seen - self.used)
+        return Spectra.of(self.fs, self.nperseg, *self._sums.read(), self.used, self.seen)
 
     def save(self) -> dict[str, Any]:
         """State as a map of plain values and bytes."""
-        return {"v": self.VERSION, "fs": self.fs, "nperseg": self.nperseg, "shift": self.shift,
-                "per_part": self.per_part, "seen": self.seen, "used": self.used, "pending": self._pending.tobytes(),
-                "power": self._power.tobytes(), "parts": [p.tobytes() for p in self._parts]}
+        return {"v": self.VERSION, "fs": self.fs, "nperseg": self.nperseg, "shift": self.shift, "per_part": self.per_part,
+                "exact": self.exact, "sums": self._sums.save()}
 
     @classmethod
     def load(cls, state: Mapping[str, Any]) -> CrossAverage:
@@ -140,24 +150,33 @@ class CrossAverage:
         try:
             if state["v"] != cls.VERSION:
                 raise StateError(f"cross spectra of version {state['v']}, this build takes {cls.VERSION}")
-            new = cls(state["fs"], state["nperseg"], shift=state["shift"], per_part=state["per_part"])
-            new.seen, new.used = state["seen"], state["used"]
-            new._pending = np.frombuffer(state["pending"]).reshape(2, -1).copy()
-            new._power = np.frombuffer(state["power"]).reshape(new._power.shape).copy()
-            new._parts = [np.frombuffer(p, complex).copy() for p in state["parts"]]
-            if any(p.size != new._power.shape[1] for p in new._parts):
-                raise StateError("cross spectra whose parts are of another length")
-        except (KeyError, TypeError, ValueError) as e:
+            if strange := state.keys() ^ cls.KEYS:
+                raise StateError(f"cross spectra hold {', '.join(sorted(cls.KEYS))}, differ in {', '.join(map(str, strange))}")
+            new = cls(state["fs"], state["nperseg"], shift=state["shift"], per_part=state["per_part"],
+                      exact=state["exact"])
+            new._sums.load(state["sums"])
+        except (KeyError, TypeError, ValueError, OverflowError, MemoryError) as e:
             raise e if isinstance(e, StateError) else StateError(f"cross spectra cannot be restored: {e}") from e
         return new
 
 
+def part_length(segments: int) -> int:
+    """Segments in a part of a record: about six parts, none shorter than four."""
+    return max(segments // 6, 4)
+
+
+def segments_in(n: int, nperseg: int, shift: int = 0) -> int:
+    """Half-overlapping segments of two rows of n samples, apart by a shift."""
+    return max((n - nperseg - abs(shift)) // (nperseg // 2) + 1, 0)
+
+
 def cross_spectra(a: ArrayLike, b: ArrayLike, fs: float, nperseg: int, *, shift: int = 0) -> Spectra:
-    """Averaged spectra of two whole recordings."""
-    x = np.stack([np.asarray(a), np.asarray(b)])
-    total = max((x.shape[1] - nperseg - abs(shift)) // (nperseg // 2) + 1, 0)
-    average = CrossAverage(fs, nperseg, shift=shift, per_part=max(total // 6, 4))
-    average.push(x)
+    """Averaged spectra of two whole recordings; float64 is computed in float64, int16 and float32 as in `CrossAverage`."""
+    x, y = np.asarray(a), np.asarray(b)
+    checked(nperseg, shift)
+    per_part = part_length(segments_in(x.size, nperseg, shift))
+    average = CrossAverage(fs, nperseg, shift=shift, per_part=per_part, exact=wide(x, y))
+    average.push((x, y))
     return average.spectra()
 
 

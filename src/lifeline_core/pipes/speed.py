@@ -5,36 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import sqrt
 
+from lifeline_core.pipes.materials import MATERIALS, Material, material
+
+__all__ = ["MATERIALS", "Material", "PipeSpeed", "material", "pipe_speed", "restraint_factor", "wave_speed"]
+
 WATER_BULK_PA = 2.19e9
 WATER_DENSITY = 998.2  # kg/m3, 20 degrees C
 
 # How the pipe is held along its axis -> c1 of a thin wall, from Poisson's ratio.
 RESTRAINTS = ("joints", "upstream", "throughout")
-
-
-@dataclass(frozen=True, slots=True)
-class Material:
-    """Elastic properties of a pipe wall. ``verified`` False: an example from memory, the owner's own figures go first."""
-
-    youngs_pa: float
-    poisson: float
-    verified: bool
-    source: str
-
-
-_EXAMPLE = "common textbook magnitude, not checked against a source"
-
-# Examples for people, looked up by name only: nothing in this package takes one of them by itself. Plastics: the
-# stiffness at leak-noise frequencies (dynamic) is several times the long-term one, so one figure cannot serve both.
-MATERIALS: dict[str, Material] = {
-    "steel": Material(207e9, 0.27, False, _EXAMPLE),
-    "ductile-iron": Material(170e9, 0.28, False, _EXAMPLE),
-    "cast-iron": Material(110e9, 0.25, False, _EXAMPLE),
-    "asbestos-cement": Material(24e9, 0.20, False, _EXAMPLE),
-    "pvc-u": Material(3.0e9, 0.45, False, _EXAMPLE),
-    "hdpe-short-term": Material(0.9e9, 0.46, False, _EXAMPLE),
-    "hdpe-dynamic": Material(1.6e9, 0.46, False, _EXAMPLE),
-}
 
 
 def restraint_factor(restraint: str, poisson: float) -> float:
@@ -129,3 +108,68 @@ def wave_speed(
     if thick_wall:
         c1 = 2.0 / slender * (1.0 + poisson) + inner_diameter_m / (inner_diameter_m + wall_m) * restraint
     return sqrt(bulk_pa / density) / sqrt(1.0 + bulk_pa / youngs_pa * slender * c1)
+
+
+@dataclass(frozen=True, slots=True)
+class PipeSpeed:
+    """Speed in m/s with its relative standard deviation, and the ``reasons`` to trust it less, each ``word: text``."""
+
+    speed_mps: float
+    rel_sd: float
+    reasons: tuple[str, ...]
+
+
+def pipe_speed(
+    name: str, inner_diameter_m: float, wall_m: float, *, restraint: str | None = None, unverified: bool = False
+) -> PipeSpeed:
+    """Speed in a pipe of a material of the table, with what is not known about it.
+
+    ::
+
+        c1 thick-walled below D / e = 25;  restraint None: the middle of c1 of the three kinds, its spread counted
+        sd^2 = (da/dE sdE)^2 + (half the range over the kinds of restraint / sqrt 3)^2
+
+    both from the formula at the ends of the ranges. Not counted: age and corrosion, soil, and air (in water at atmospheric
+    pressure a volume share of 1e-4 nearly halves the speed). A speed measured on the pipe goes first
+    (`pipes.calibration.speed_from_source`).
+
+    Parameters
+    ----------
+    name : a row of MATERIALS
+        A plastic's row must be for the load: ``dynamic`` for leak noise.
+    inner_diameter_m, wall_m : float
+        Metres.
+    restraint : {"joints", "upstream", "throughout"}, optional
+        How the pipe is held along its axis; None: not known.
+    unverified : bool
+        Take a row whose figure was not read in a source, too.
+
+    Raises
+    ------
+    ValueError
+        As `material` and `wave_speed` say.
+
+    Examples
+    --------
+    >>> found = pipe_speed("ductile-iron", 0.3, 0.008)
+    >>> round(found.speed_mps), round(found.rel_sd, 3)
+    (1226, 0.007)
+    """
+    m = material(name, unverified=unverified)
+    thick = inner_diameter_m < 25.0 * wall_m
+    kinds = RESTRAINTS if restraint is None else (restraint,)
+    factors = [restraint_factor(kind, m.poisson) for kind in kinds]
+
+    def at(youngs_pa: float, c1: float) -> float:
+        return wave_speed(inner_diameter_m, wall_m, youngs_pa, restraint=c1, thick_wall=thick, poisson=m.poisson)
+
+    middle = (min(factors) + max(factors)) / 2.0
+    speed = at(m.youngs_pa, middle)
+    wall_sd = (at(m.high_pa, middle) - at(m.low_pa, middle)) / sqrt(12.0)
+    held_sd = (at(m.youngs_pa, min(factors)) - at(m.youngs_pa, max(factors))) / sqrt(12.0)
+    reasons = [] if m.verified else [f"unverified: {m.source}"]
+    if m.duration == "short-term":
+        reasons.append("short-term: the modulus is of a tensile test; a wave meets a stiffer wall and runs faster")
+    if restraint is None:
+        reasons.append(f"restraint-unknown: c1 between {min(factors):.3f} and {max(factors):.3f}")
+    return PipeSpeed(speed, sqrt(wall_sd**2 + held_sd**2) / speed, tuple(reasons))

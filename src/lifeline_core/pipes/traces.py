@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
 
 BIN_S = 0.02
 BEFORE_S = 0.8  # of the stretch before the first motion
@@ -112,3 +113,33 @@ def cut(p: Floats, fs: float, t0_s: float, first_s: float | None = None) -> Trac
     level = np.where(known, early, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
     sd = noise(y[:, : max(begin, 8)])
     return Traces(y[:, begin:end] - level[:, None], sd, step, t0_s + begin * step, t0_s + first)
+
+
+def resampled(x: Singles, lead_s: float, fs: float, n: int, step_s: float) -> Floats:
+    """Means over even bins of samples at any rate, each value reaching to its neighbours on a straight line::
+
+        bins     |--0--|--1--|--2--| ... n - 1          bin 0 begins at time 0
+        samples      x     x     x                      the first at lead_s, then every 1 / fs
+
+    NaN where less than half of a bin lies between finite samples.
+
+    >>> resampled(np.arange(6, dtype=np.float32), 0.0, 1.0, 4, 2.0).tolist()
+    [1.0, 3.0, 4.5, nan]
+    """
+    v = np.asarray(x, dtype=np.float64)
+    found: Floats = np.full(n, np.nan)
+    if len(v) < 2:
+        return found
+    good = np.isfinite(v[1:]) & np.isfinite(v[:-1])
+    base = float(np.nanmean(v)) if np.isfinite(v).any() else 0.0  # sums keep their digits on a high level
+    left, rise = np.where(good, v[:-1] - base, 0.0), np.where(good, v[1:] - v[:-1], 0.0)
+    whole, there = (np.concatenate([[0.0], np.cumsum(part)]) for part in (left + 0.5 * rise, good.astype(np.float64)))
+    # Areas up to each edge: whole steps between samples, and the part of one.
+    at = np.clip((np.arange(n + 1) * step_s - lead_s) * fs, 0.0, len(good))
+    k = np.minimum(at.astype(np.intp), len(good) - 1)
+    part = at - k
+    total = np.diff(whole[k] + left[k] * part + 0.5 * rise[k] * part**2)
+    share = np.diff(there[k] + good[k] * part)
+    enough = share >= 0.5 * step_s * fs
+    found[enough] = base + total[enough] / share[enough]
+    return found

@@ -7,9 +7,7 @@
 4. The likeliest of these are compared by the evidence over networks whose pipes' speeds scatter (`evidence`), which also
    says by how much all speeds are off; then points inside the links about the best.
 
-Scores are divided by ``TEMPERATURE`` before they become probabilities: misfits of a real network are shared by many
-samples, so a difference in likelihood counts for less than it says. It was set on bursts of our own in made-up networks
-(bench/burst_study.py) so that a 90 % set holds the truth in at least 90 % of them.
+What is listed, and when it does not fit, is told in `lifeline_core.pipes.placed`.
 
 Sources: E. B. Wylie, V. L. Streeter, Fluid Transients in Systems (1993) (waves); J. P. Vitkovsky et al., J. Water Resour.
 Plann. Manage. 126 (2000) 262-265 (matching transients); G. Evensen, Ocean Dynamics 53 (2003) 343-367 (spread of an ensemble).
@@ -26,10 +24,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
-from lifeline_core.pipes.candidates import Candidates
 from lifeline_core.pipes.evidence import LEAST_LIKELY, Fit
-from lifeline_core.pipes.match import END_M, GAP, Known, Match, Members, inner, joined
+from lifeline_core.pipes.match import END_M, GAP, Known, Match, Members, Work, best_of, inner, joined
 from lifeline_core.pipes.moc import Places, diameters
+from lifeline_core.pipes.placed import FINE_M, SCALES, Placed, listed
 from lifeline_core.pipes.region import region
 from lifeline_core.pipes.traces import bins, cut, motions
 
@@ -38,16 +36,15 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.intp]
 
-SCALES = np.exp(0.036 * np.arange(-6, 7))  # of all speeds, 0.81 .. 1.24
 FAST_S, SLOW_S = 0.06, 0.8  # in which a burst opens; a slow one is tried at every third speed
-SPACING_M, FINE_M = 100.0, 12.0  # points inside links at first, and about the best
+SPACING_M = 100.0  # points inside links at first
 FEWEST_FINE, MOST_FINE = 3, 48
 FITTED, FITTED_SLOW, COMPARED = 40, 10, 20  # places
 MEMBERS = 48
-MOST_LINKS = 600  # about the sensor that moved first; what is further away is cut off
+MOST_LINKS = 420  # about the sensor that moved first; what is further away is cut off
 LEAN_SD = 0.02  # of the common factor of a member's speeds
-TEMPERATURE = 200.0
 LEVEL_M = 45.0
+MOST_SPEED_SD = 0.2
 
 
 def usual(fits: list[Fit]) -> float:
@@ -64,12 +61,14 @@ def leading(fits: list[Fit], most: int) -> Ints:
     return order[score[order] > LEAST_LIKELY]
 
 
-def alone(places: Places, order: Ints) -> Ints:
-    """Each place once, as it comes first."""
-    seen: dict[tuple[int, int, float], int] = {}
-    for i in order:
-        seen.setdefault((int(places.node[i]), int(places.link[i]), float(places.offset_m[i])), int(i))
-    return np.array(list(seen.values()), dtype=np.intp)
+def alone(places: Places, fitted: list[Known]) -> tuple[Places, list[list[Known]]]:
+    """The ``COMPARED`` best places, each once, with all that was fitted there: whether a burst opened fast or slowly shows
+    only later."""
+    rows: dict[tuple[int, int, float], list[int]] = {}
+    for i in leading([f for f, _ in fitted], len(fitted)):
+        rows.setdefault((int(places.node[i]), int(places.link[i]), float(places.offset_m[i])), []).append(int(i))
+    kept = list(rows.values())[:COMPARED]
+    return places[np.array([one[0] for one in kept], dtype=np.intp)], [[fitted[i] for i in one] for one in kept]
 
 
 def about(graph: PipeGraph, places: Places, best: Ints) -> tuple[Places, Ints]:
@@ -93,37 +92,6 @@ def about(graph: PipeGraph, places: Places, best: Ints) -> tuple[Places, Ints]:
     return (joined(parts) if parts else inner(graph, np.zeros(0, dtype=np.intp), 1.0)), np.array(owner, dtype=np.intp)
 
 
-def listed(graph: PipeGraph, places: Places, fits: list[Fit], speed: float) -> Candidates:
-    """Nodes as they are, of every link its best point; a link's points share one node's prior."""
-    score = np.array([f.score for f in fits])
-    weight = np.exp((score - score.max()) / TEMPERATURE)
-    inside = places.node < 0
-    keep, p = [], []
-    for i in np.nonzero(~inside & (score > LEAST_LIKELY))[0]:
-        keep.append(int(i))
-        p.append(float(weight[i]))
-    for link in np.unique(places.link[inside]):
-        mine = np.nonzero(inside & (places.link == link))[0]
-        keep.append(int(mine[score[mine].argmax()]))
-        p.append(float(weight[mine].sum()) / max(len(mine), round(graph.length_m[link] / FINE_M), 1))
-    probability = np.array(p) / sum(p)
-    order = np.argsort(-probability, kind="stable")
-    rows = np.array(keep, dtype=np.intp)[order]
-    node = places.node[rows]
-    home_link, home_offset = graph.node_home
-    link = np.where(node >= 0, home_link[np.maximum(node, 0)], places.link[rows])
-    offset = np.where(node >= 0, home_offset[np.maximum(node, 0)], places.offset_m[rows])
-    fit = {
-        "t0_s": np.array([fits[i].t0_s for i in rows]),
-        "rms_s": np.array([fits[i].rms_s for i in rows]),
-        "misfit": np.array([fits[i].misfit for i in rows]),
-        "probability": probability[order],
-        "likelihood": weight[rows],
-        "speed": speed * np.array([fits[i].scale * math.exp(min(max(fits[i].slow, -0.03), 0.03)) for i in rows]),
-    }
-    return Candidates(graph, link, offset, node, fit, float(score.max()))
-
-
 def match_burst(
     graph: PipeGraph,
     p: ArrayLike,
@@ -138,7 +106,7 @@ def match_burst(
     diameter_m: Mapping[str, float] | ArrayLike | None = None,
     level_m: float = LEVEL_M,
     threads: int = 1,
-) -> Candidates:
+) -> Placed:
     """Where the burst is that these records show.
 
     Whether they show one at all is not asked here: see `lifeline_core.pipes.burst.judge`.
@@ -170,7 +138,7 @@ def match_burst(
 
     Returns
     -------
-    Candidates
+    Placed
         The places that were compared to the end, about 20 nodes and the links about the best; ``rms_s`` is what the
         waves leave unexplained in seconds of their slope, ``misfit`` in standard deviations. Empty where nothing moves.
 
@@ -179,6 +147,36 @@ def match_burst(
     ValueError
         Another number of nodes than rows, fewer than two, an unknown node, fs, speed or level not positive.
     """
+    work = matching(
+        graph, p, nodes, fs, t0_s=t0_s, first_s=first_s, speed_told=speed_told, solve_speed=solve_speed, speed_sd=speed_sd,
+        diameter_m=diameter_m, level_m=level_m, threads=threads,
+    )  # fmt: skip
+    # Products of a hundred rows: more threads of the linear algebra would only wait for each other.
+    with threadpool_limits(1, user_api="blas"):
+        while True:
+            try:
+                next(work)
+            except StopIteration as end:
+                found: Placed = end.value
+                return found
+
+
+def matching(
+    graph: PipeGraph,
+    p: ArrayLike,
+    nodes: Sequence[str],
+    fs: float,
+    *,
+    t0_s: float = 0.0,
+    first_s: float | None = None,
+    speed_told: float | None = None,
+    solve_speed: bool = True,
+    speed_sd: float = 0.04,
+    diameter_m: Mapping[str, float] | ArrayLike | None = None,
+    level_m: float = LEVEL_M,
+    threads: int = 1,
+) -> Work[Placed]:
+    """`match_burst` piece by piece: yields the cost of each in about milliseconds, returns what was found."""
     x = np.atleast_2d(np.asarray(p, dtype=np.float64))
     if x.ndim != 2 or len(nodes) != len(x):
         raise ValueError(f"nodes names every row of p: {len(x)} rows, got {len(nodes)} names")
@@ -188,29 +186,28 @@ def match_burst(
     for name, value in (("fs", fs), ("speed_told", told), ("level_m", level_m)):
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{name} is positive and finite, got {value!r}")
-    if not 0 <= speed_sd <= 0.2:
+    if not 0 <= speed_sd <= MOST_SPEED_SD:
         raise ValueError(f"speed_sd is within 0 .. 0.2, got {speed_sd!r}")
     at = [graph.node_index(node) for node in nodes]
     traces = cut(x, float(fs), float(t0_s), first_s)
     if traces is None:
-        return Candidates.none(graph)
+        return Placed.none(graph)
     first = int(np.argmin(motions(bins(x, float(fs))[0], traces.step_s)))
     part = region(graph, diameters(graph, diameter_m), at[first], MOST_LINKS)
     here = [i for i, node in enumerate(nodes) if node in part.graph.index]
     if len(here) < 2:
-        return Candidates.none(graph)
+        return Placed.none(graph)
     traces = replace(traces, y=traces.y[here], sd=traces.sd[here])
     sensors = Places.at_nodes([part.graph.index[nodes[i]] for i in here])
     match = Match(part, traces, sensors, speed=told, speed_sd=speed_sd, level_m=level_m, threads=threads)
-    # Products of a hundred rows: more threads of the linear algebra would only wait for each other.
-    with threadpool_limits(1, user_api="blas"):
-        found = search(match, solve_speed)
+    found = yield from search(match, solve_speed)
     if found is None:
-        return Candidates.none(graph)
-    return listed(graph, part.whole(found[0]), found[1], told)
+        return Placed.none(graph)
+    used = tuple(nodes[i] for i in here)
+    return listed(graph, part.whole(found[0]), found[1], told, used, solve_speed)
 
 
-def search(match: Match, solve_speed: bool) -> tuple[Places, list[Fit]] | None:
+def search(match: Match, solve_speed: bool) -> Work[tuple[Places, list[Fit]] | None]:
     """All places that were compared to the end, and how well."""
     graph = match.graph
     junctions = Places.at_nodes(np.nonzero(~graph.barrier)[0])
@@ -218,31 +215,31 @@ def search(match: Match, solve_speed: bool) -> tuple[Places, list[Fit]] | None:
     scales = SCALES if solve_speed else np.ones(1)
     tried, fitted = [], []
     for opening_s, some_scales, most in ((FAST_S, scales, FITTED), (SLOW_S, scales[::3], FITTED_SLOW)):
-        fits = match.screen(places, some_scales, opening_s)
+        fits = yield from match.screen(places, some_scales, opening_s)
         some = leading(fits, most)
         tried.append(places[some])
-        fitted += match.fit(places[some], [fits[i] for i in some], opening_s)
-    places = joined(tried)
-    some = alone(places, leading([f for f, _ in fitted], FITTED + FITTED_SLOW))[:COMPARED]
-    if not len(some):
+        fitted += yield from match.fit(places[some], [fits[i] for i in some], opening_s)
+    places, known = alone(joined(tried), fitted)
+    if not len(places):
         return None
-    places, fitted = places[some], [fitted[i] for i in some]
     members = Members.draw(graph, MEMBERS, match.speed_sd, LEAN_SD if solve_speed else 0.0)
-    best = match.compare(places, fitted, members, usual([f for f, _ in fitted]) if solve_speed else 1.0)
-    return closer(match, places, fitted, best, members)
+    first = usual([best_of(one) for one in known]) if solve_speed else 1.0
+    known = yield from match.compare(places, known, members, first)
+    return (yield from closer(match, places, known, members))
 
 
-def closer(
-    match: Match, places: Places, fitted: list[Known], best: list[Fit], members: Members
-) -> tuple[Places, list[Fit]] | None:
+def closer(match: Match, places: Places, known: list[list[Known]], members: Members) -> Work[tuple[Places, list[Fit]] | None]:
     """Points inside the links about the best places, at the speed found."""
+    best = [best_of(one) for one in known]
     order = leading(best, 4)
     order = np.array([i for i in order if best[i].score > best[order[0]].score - 0.5 * GAP], dtype=np.intp)
     if not len(order):
         return None
     points, owner = about(match.graph, places, order)
     if len(points):
-        known = [(best[i], fitted[i][1]) for i in owner]
-        best = best + match.compare(points, known, members, best[order[0]].scale, rounds=1)
+        top = best[order[0]]
+        begun = [[one for one in known[i] if one[0].score > top.score - GAP] for i in owner]
+        found = yield from match.compare(points, begun, members, top.scale, rounds=1)
+        best += [best_of(one) for one in found]
         places = joined([places, points])
     return places, best

@@ -185,7 +185,8 @@ def _wav(stem: str, data: bytes, options: Options) -> Iterator[Recording]:
         if row.dtype.kind == "u":
             row = (row.astype(np.float32) - 128.0) / 128.0
         elif row.dtype.kind == "i":
-            row = (row / float(2 ** (8 * row.dtype.itemsize - 1))).astype(np.float32 if row.dtype.itemsize == 2 else np.float64)
+            kind = np.float32 if row.dtype.itemsize <= 2 else np.float64  # a power of two: exact in either
+            row = np.multiply(row, kind(2.0 ** (1 - 8 * row.dtype.itemsize)), dtype=kind)
         yield Recording(
             stem if len(rows) == 1 else f"{stem}-{i}",
             "",

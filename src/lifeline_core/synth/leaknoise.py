@@ -14,9 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from lifeline_core.synth import pipeloss
+from lifeline_core.synth.pipeloss import PipeLoss, band_end_hz, loss_db_per_m
+
+__all__ = ["LeakNoise", "PipeLoss", "band_end_hz", "loss_db_per_m"]
 
 SMALLEST_BLOCK = 8192
 
@@ -71,6 +77,16 @@ class LeakNoise:
             raise ValueError("fs, speed_mps and noise_rms must be above 0 and beta_s_m 0 or more")
         if not 0.0 <= self.position_m <= self.length_m:
             raise ValueError(f"position_m must lie in 0 .. length_m = {self.length_m}, is {self.position_m}")
+
+    @classmethod
+    def of_pipe(cls, pipe: PipeLoss, **site: Any) -> Self:
+        """A site on a pipe whose speed and loss follow from its wall; ``site``: the other keys."""
+        return cls(speed_mps=pipe.speed_mps, beta_s_m=pipe.beta_s_m, **site)
+
+    def correlation(self, lags_s: ArrayLike, *, low_hz: float = 0.0, high_hz: float | None = None) -> NDArray[np.float64]:
+        """What the loggers' cross-correlation tends to, but for its scale: see `pipeloss.correlation`."""
+        return pipeloss.correlation(lags_s, self.delay_s, self.beta_s_m, self.length_m, low_hz=low_hz,
+                                    high_hz=self.fs / 2.0 if high_hz is None else high_hz)
 
     @property
     def delay_s(self) -> float:
