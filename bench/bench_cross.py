@@ -10,7 +10,8 @@ import pytest
 from scipy import signal
 
 from bench.duel import Case, Work, duel
-from lifeline_core.pipes.cross import Transform, lags, levelled, newton
+from lifeline_core.dsp.hampel import running_median
+from lifeline_core.pipes.cross import Transform, coherency, lags, levelled, newton, shared, standing
 from lifeline_core.pipes.spectra import CrossAverage, cross_spectra, segments_in
 from tests.twins.cross import cross as twin
 
@@ -106,6 +107,43 @@ def make_newton() -> tuple[Work, Work]:
     return lambda: newton(at, c, start, step), theirs
 
 
+def logger_spectra() -> Any:
+    a, b = loggers(2, 80_000)
+    return cross_spectra(a, b, FS, NPERSEG)
+
+
+def make_standing() -> tuple[Work, Work]:
+    power = logger_spectra().s11
+
+    def theirs() -> Any:
+        floor = power.copy()
+        np.minimum(floor[1:], power[:-1], out=floor[1:])
+        np.minimum(floor[:-1], power[1:], out=floor[:-1])
+        return power > 10.0 * running_median(floor, 31)
+
+    assert (standing(power, 10.0, 15) == theirs()).all()
+    return lambda: standing(power, 10.0, 15), theirs
+
+
+def make_shared() -> tuple[Work, Work]:
+    """The part before runs are looked for, twice: windows of 15 and of 127 lines."""
+    s = logger_spectra()
+    _, _, size, chance, _ = coherency(s.s11, s.s22, s.s12, s.q, np.ones(s.s11.size, bool), 1.0, float(s.n), 1.06, 7)
+
+    def level(row: Any, half: int) -> Any:
+        k = np.arange(row.size)
+        low, high = np.maximum(k - half, 0), np.minimum(k + half + 1, row.size)
+        sums = np.concatenate([[0.0], np.cumsum(row)])
+        return (sums[high] - sums[low]) / (high - low), high - low
+
+    def theirs() -> Any:
+        means = [level(size * size, half) for half in (7, 63)]
+        return [(m / chance - 1.0) * np.sqrt(count / 1.4) for m, count in means]
+
+    assert (shared(size, chance, 7, 63, 4.5, 1.5, 1.4) > 0.0).mean() > 0.9 and (theirs()[0] > 1.5).mean() > 0.9
+    return lambda: shared(size, chance, 7, 63, 4.5, 1.5, 1.4), theirs
+
+
 SCIPY, TWIN = "scipy.signal.csd three times, float32", "numpy segment by segment, float64"
 CASES = [
     Case("spectra of a pair, 80,000 samples int16", "cross", SCIPY, 8.0, lambda: make_pair(80_000, "scipy"), baseline=5.0),
@@ -114,6 +152,8 @@ CASES = [
     Case("spectra of a pair, running, blocks of 800 samples", "cross", TWIN, 3.0, make_stream, baseline=1.7),
     Case("spectra of 9 pairs of 10 loggers in a row, 80,000 samples", "cross", SCIPY, 16.0, make_row, baseline=8.0),
     Case("correlogram of 4000 lines, 8193 lags", "cross", "numpy.fft.irfft, float64", 2.0, make_lags, baseline=1.2, rounds=21),
+    Case("lines that stand out of 4097", "cross", "running_median, compiled", 3.0, make_standing, baseline=2.0, rounds=21),
+    Case("coherence that stands out of 4096 lines", "cross", "numpy, without the runs", 3.0, make_shared, baseline=2.0, rounds=21),
     Case("exact delay of 4000 lines", "cross", "numpy, exp at every line", 4.0, make_newton, baseline=2.5, rounds=21),
 ]
 

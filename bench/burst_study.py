@@ -170,9 +170,9 @@ def grade(found: Candidates, true: str, took_s: float, level: float = 0.9, true_
     """An answer against the truth; nothing found is infinitely far."""
     if not len(found):
         return Score(math.inf, math.inf, 0, math.nan, took_s)
-    n = len(found.region(level))
-    near = min(found.distance_m(i, true) for i in range(n))
-    return Score(found.distance_m(0, true), near, n, found[0].speed / true_mps, took_s, found.fits, found[0].misfit)
+    rows = found.region_rows(level)
+    near = min(found.distance_m(i, true) for i in rows)
+    return Score(found.distance_m(0, true), near, len(rows), found[0].speed / true_mps, took_s, found.fits, found[0].misfit)
 
 
 def told(scores: Sequence[Score]) -> str:

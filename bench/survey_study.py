@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from scipy import signal
 from scipy.io import wavfile
 
-from lifeline_core.pipes import survey as engine
+from lifeline_core.pipes import correlation
 from lifeline_core.pipes.position import Section, leak_position
+from lifeline_core.pipes.survey import Desk, Pair, survey
 from lifeline_core.synth.leaknoise import LeakNoise
 
 FS, SECONDS, DISTINCT = 8000.0, 10, 50
@@ -46,7 +47,7 @@ def recordings(seed: int = 0) -> list[bytes]:
     return found
 
 
-def pairs_of(loggers: int, count: int, leaks: float) -> list[engine.Pair]:
+def pairs_of(loggers: int, count: int, leaks: float) -> list[Pair]:
     """Pairs of loggers that lie near each other: 2i with 2i+1, 2i+51 .. hear one leak (the same place), 2i+1 with 2i+2, .. none."""
     heard = [(2 * i, 2 * i + 1 + DISTINCT * k) for k in range(4) for i in range(loggers // 2)]
     unheard = [(2 * i + 1, 2 * i + 2 + 2 * k) for k in range(4) for i in range(loggers // 2)]
@@ -55,7 +56,7 @@ def pairs_of(loggers: int, count: int, leaks: float) -> list[engine.Pair]:
     chosen += islice(((a, b) for a, b in unheard if b < loggers), count - wanted)
     if len(chosen) < count:
         raise SystemExit(f"{loggers} loggers make {len(chosen)} pairs, {count} are asked for")
-    return [engine.Pair.along(a, b, PIPE, FS) for a, b in chosen]
+    return [Pair.along(a, b, PIPE, FS) for a, b in chosen]
 
 
 class Watch:
@@ -92,7 +93,7 @@ class Night(Mapping[str, NDArray[np.int16]]):
         return self._loggers
 
 
-def by_hand(files: list[bytes], pair: engine.Pair, nperseg: int) -> float:
+def by_hand(files: list[bytes], pair: Pair, nperseg: int) -> float:
     """Position of the highest lag, from the two files."""
     a, b = (wavfile.read(io.BytesIO(files[int(i) % DISTINCT]))[1].astype(np.float32) for i in (pair.a, pair.b))
     s12 = signal.csd(a, b, FS, nperseg=nperseg)[1]
@@ -115,16 +116,16 @@ def main() -> None:
     files, pairs = recordings(), pairs_of(given.loggers, given.pairs, given.leaks)
     night, watch, hand = Night(files, given.loggers), Watch(), Watch()
     Night.__getitem__ = watch.on("decode", Night.__getitem__)  # type: ignore[method-assign]
-    engine.Desk.spectra = watch.on("spectra and decode", engine.Desk.spectra)  # type: ignore[method-assign]
-    engine.Desk.row = watch.on("rows and decode", engine.Desk.row)  # type: ignore[method-assign]
+    Desk.spectra = watch.on("spectra and decode", Desk.spectra)  # type: ignore[method-assign]
+    Desk.row = watch.on("rows and decode", Desk.row)  # type: ignore[method-assign]
     for name in ("first_look", "analyse"):
-        setattr(engine, name, watch.on(name, getattr(engine, name)))
+        setattr(correlation, name, watch.on(name, getattr(correlation, name)))
     place, peer = watch.on("position", leak_position), hand.on("by hand", by_hand)
-    list(engine.survey(night, pairs[:4], FS))  # tables and caches of the libraries
+    list(survey(night, pairs[:4], FS))  # tables and caches of the libraries
     peer(files, pairs[0], 8192)
     watch.spent.clear(), hand.spent.clear()
     night.decoded, accepted, wrong, ours = 0, 0, 0, 0.0
-    found = engine.survey(night, pairs, FS)
+    found = survey(night, pairs, FS)
     turns = 0
     begin = time.process_time()
     for done, (i, c) in enumerate(found, 1):

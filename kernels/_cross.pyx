@@ -1,5 +1,5 @@
 # serves: lifeline_core.pipes
-# with: bins.c lines.c fft.c trend.c
+# with: bands.c bins.c lines.c fft.c trend.c
 """Memory for kernels/cross.c: averaged spectra of two channels, running or of whole rows."""
 
 from libc.stdint cimport int16_t, int64_t, uint64_t
@@ -26,6 +26,28 @@ cdef extern from "cross.h":
         size_t used
     ctypedef struct ll_cross_count:
         uint64_t seen, used, fill, n_parts
+    ctypedef struct ll_band_lines:
+        const double *s11
+        const double *s22
+        const double *s12
+        const double *q
+        const unsigned char *open
+        size_t n_f, half
+        double sign, segments, spread
+    ctypedef struct ll_band_runs:
+        double sure, holds, spread
+    ctypedef struct ll_band_row:
+        const double *x
+        const double *size
+        const double *even
+        const double *alone
+        const int64_t *at
+        size_t n
+        double spread, lags
+    ctypedef struct ll_band:
+        int64_t low, high
+        double z, lags
+        uint64_t tried
     ctypedef struct ll_cross_api:
         ll_bins *(*open)(size_t) nogil
         void (*close)(ll_bins *) nogil
@@ -45,10 +67,17 @@ cdef extern from "cross.h":
         int (*load)(ll_cross_sums *, const unsigned char *, size_t) nogil
         void (*turned)(const int64_t *, size_t, double, const double *, double *) nogil
         double (*newton)(const int64_t *, size_t, const double *, double, double) nogil
+        int (*standing)(const double *, size_t, double, size_t, double *, unsigned char *) nogil
+        size_t (*coherency)(const ll_band_lines *, double *, int64_t *, double *, double *, double *, double *) nogil
+        void (*common)(const double *, const double *, size_t, const size_t *, const ll_band_runs *, double *, double *) nogil
+        void (*closer)(const double *, const double *, size_t, size_t, const ll_band_runs *, double *, double *) nogil
+        int (*best)(const ll_band_row *, const int64_t *, size_t, int64_t, double *, ll_band *) nogil
         ll_lags *(*open_lags)(size_t) nogil
         void (*close_lags)(ll_lags *) nogil
         int (*lags)(ll_lags *, const int64_t *, size_t, const double *, size_t, double *) nogil
     const ll_cross_api *api "ll_cross" () nogil
+    enum:
+        HALF "LL_CROSS_HALF"
 
 cdef const ll_cross_api *K = api()
 cdef enum:
@@ -253,6 +282,91 @@ def newton(const int64_t[::1] at, const double complex[::1] c, double theta, dou
     if c.shape[0] == 0:
         return theta
     return K.newton(&at[0], c.shape[0], <const double *> &c[0], theta, step)
+
+
+def standing(const double[::1] power, double factor, size_t half):
+    """bool[n]: power above factor times the median, over half lines to each side, of the lowest of three neighbours."""
+    cdef size_t n = power.shape[0]
+    cdef int status
+    mark = np.zeros(n, np.uint8)
+    if n == 0:
+        return mark.view(np.bool_)
+    if half > HALF:
+        raise_status(-3, "lines")
+    work = np.empty(2 * (n + 2 * half))
+    cdef double[::1] w = work
+    cdef unsigned char[::1] m = mark
+    status = K.standing(&power[0], n, factor, half, &w[0], &m[0])
+    raise_status(status, "lines")
+    return mark.view(np.bool_)
+
+
+def coherency(const double[::1] s11, const double[::1] s22, const double complex[::1] s12, const double[::1] q, open_,
+              double sign, double segments, double spread, size_t half):
+    """Open lines (bool[n_f]) where both channels have power: their numbers, C, |C|, chance about each and alone; see bands.h."""
+    cdef size_t n_f = s11.shape[0]
+    cdef const unsigned char[::1] o = open_.view(np.uint8)
+    if <size_t> s22.shape[0] != n_f or <size_t> s12.shape[0] != n_f or <size_t> q.shape[0] != n_f or <size_t> o.shape[0] != n_f:
+        raise_status(-2, "coherency")
+    at, c = np.empty(n_f + 1, np.int64), np.empty(n_f + 1, np.complex128)
+    rows, work = np.empty((3, n_f + 1)), np.empty(2 * n_f + 1)
+    cdef int64_t[::1] a = at
+    cdef double complex[::1] z = c
+    cdef double[:, ::1] r = rows
+    cdef double[::1] w = work
+    cdef ll_band_lines l
+    cdef size_t n = 0
+    if n_f:
+        l.s11, l.s22, l.s12, l.q, l.open = &s11[0], &s22[0], <const double *> &s12[0], &q[0], &o[0]
+        l.n_f, l.half, l.sign, l.segments, l.spread = n_f, half, sign, segments, spread
+        n = K.coherency(&l, &w[0], &a[0], <double *> &z[0], &r[0, 0], &r[1, 0], &r[2, 0])
+    return at[:n], c[:n], rows[0, :n], rows[1, :n], rows[2, :n]
+
+
+def shared(const double[::1] size, const double[::1] chance, size_t few, size_t many, double sure, double holds, double spread):
+    """float64[n]: |C| that stands out of chance in a window of few lines to each side, where not so of many; 0 elsewhere."""
+    cdef size_t n = size.shape[0]
+    cdef size_t[2] half = [few, many]
+    cdef ll_band_runs runs = [sure, holds, spread]
+    if <size_t> chance.shape[0] != n:
+        raise_status(-2, "shared coherency")
+    out, work = np.empty(n), np.empty(6 * n + 1)
+    cdef double[::1] o = out
+    cdef double[::1] w = work
+    if n:
+        K.common(&size[0], &chance[0], n, half, &runs, &w[0], &o[0])
+    return out
+
+
+def closer(const double[::1] x, const double[::1] chance, double[::1] out, size_t half, double sure, double holds, double spread):
+    """out becomes the mean of x over half lines to each side where that differs beyond chance; 0 where it is mere chance."""
+    cdef size_t n = x.shape[0]
+    cdef ll_band_runs runs = [sure, holds, spread]
+    if <size_t> chance.shape[0] != n or <size_t> out.shape[0] != n:
+        raise_status(-2, "closer")
+    work = np.empty(4 * n + 1)
+    cdef double[::1] w = work
+    if n:
+        K.closer(&x[0], &chance[0], n, half, &runs, &w[0], &out[0])
+
+
+def best(const double[::1] x, const double[::1] size, const double[::1] even, const double[::1] alone, const int64_t[::1] at,
+         const int64_t[::1] edges, int64_t least, double spread, double lags):
+    """The band between two edges where x stands out most: (deviations, lags it was chosen from, bands tried, first, end)."""
+    cdef size_t n = x.shape[0]
+    cdef ll_band_row row
+    cdef ll_band found
+    if <size_t> size.shape[0] != n or <size_t> even.shape[0] != n or <size_t> alone.shape[0] != n:
+        raise_status(-2, "best band")
+    fit(at, n)
+    if n == 0 or edges.shape[0] == 0:
+        return 0.0, 1.0, 0, 0, 0
+    work = np.empty(3 * n + 2)
+    cdef double[::1] w = work
+    row.x, row.size, row.even, row.alone, row.at = &x[0], &size[0], &even[0], &alone[0], &at[0]
+    row.n, row.spread, row.lags = n, spread, lags
+    raise_status(K.best(&row, &edges[0], edges.shape[0], least, &w[0], &found), "best band")
+    return found.z, found.lags, found.tried, found.low, found.high
 
 
 cdef class Lags:

@@ -6,6 +6,7 @@
  * only what is left of it goes through the buffer. */
 #include "cross.h"
 
+#include "bands.h"
 #include "bins.h"
 #include "lines.h"
 #include "radix.h"
@@ -228,5 +229,6 @@ const ll_cross_api LL_FN(ll_cross_api) = {
     .size = ll_bins_size, .planes = ll_bins_planes,
     .pair = ll_bins_pair, .begin = begin, .end = end, .push = push, .break_off = break_off, .count = count, .read = read,
     .bytes = bytes, .save = save, .load = load, .turned = ll_lines_turned, .newton = ll_lines_newton,
-    .open_lags = ll_lines_open, .close_lags = ll_lines_close, .lags = ll_lines_lags,
+    .standing = ll_lines_standing, .coherency = ll_bands_coherency, .common = ll_bands_common, .closer = ll_bands_closer,
+    .best = ll_bands_best, .open_lags = ll_lines_open, .close_lags = ll_lines_close, .lags = ll_lines_lags,
 };

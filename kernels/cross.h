@@ -25,6 +25,7 @@
 #include "status.h"
 
 enum { LL_CROSS_I16 = 0, LL_CROSS_F32 = 1, LL_CROSS_F64 = 2 };
+enum { LL_CROSS_HALF = 31 };
 
 typedef struct ll_bins ll_bins;           /* tables and work for one length of segment; one thread at a time */
 typedef struct ll_cross_sums ll_cross_sums; /* running */
@@ -45,6 +46,36 @@ typedef struct {
     uint64_t seen, used;     /* segments; those that were not left out */
     uint64_t fill, n_parts;  /* samples of either channel that wait; parts begun by a segment that counts */
 } ll_cross_count;
+
+/* Averages at n_f lines; which of them are open. */
+typedef struct {
+    const double *s11, *s22, *s12, *q; /* s12 {re, im} */
+    const unsigned char *open;
+    size_t n_f, half;          /* neighbours to each side in the mean of chance */
+    double sign;               /* -1: one channel is turned over */
+    double segments, spread;   /* in the averages; how much larger than 1 / segments the variance of a mean is, for overlap */
+} ll_band_lines;
+
+/* When a run of values counts, see bands.h; the variance of a mean over count lines is spread chance / count. */
+typedef struct {
+    double sure, holds, spread;
+} ll_band_runs;
+
+/* A row over the open lines, what may be told by each, and the variance of each by chance; `lags` are tried for every line that a
+ * band is wide. */
+typedef struct {
+    const double *x, *size, *even, *alone;
+    const int64_t *at;
+    size_t n;
+    double spread, lags;
+} ll_band_row;
+
+/* Lines low .. high - 1 of a row, so many deviations from nothing, so many lags; one of `tried` bands. */
+typedef struct {
+    int64_t low, high;
+    double z, lags;
+    uint64_t tried;
+} ll_band;
 
 typedef struct {
     ll_bins *(*open)(size_t n); /* n a power of two, 16 .. 65536; NULL: it is not, or no memory */
@@ -76,6 +107,17 @@ typedef struct {
     /* What lines say of a delay, see lines.h; `at` are line numbers, rising, 0 or more; c {re, im} each. */
     void (*turned)(const int64_t *at, size_t n_at, double theta, const double *c, double *out);
     double (*newton)(const int64_t *at, size_t n_at, const double *c, double theta, double step); /* theta: there is no maximum */
+    /* Lines that stand out of their neighbours: 1 in mark[n], else 0. Windows are shorter at both ends; one that holds a floor that
+     * is not finite marks nothing. half 1 .. LL_CROSS_HALF, work [2 (n + 2 half)]. */
+    int (*standing)(const double *power, size_t n, double factor, size_t half, double *work, unsigned char *mark);
+    /* What two channels have in common, see bands.h. coherency answers how many of the n_f places of at, c, size, chance and alone
+     * are filled; work [2 n_f + 1]. common: work [6 n + 1]. closer: work [4 n + 1], out is changed. best: edges rise within 0 .. n,
+     * bands hold `least` lines; work [3 n + 2]. */
+    size_t (*coherency)(const ll_band_lines *l, double *work, int64_t *at, double *c, double *size, double *chance, double *alone);
+    void (*common)(const double *size, const double *chance, size_t n, const size_t half[2], const ll_band_runs *r, double *work,
+                   double *out);
+    void (*closer)(const double *x, const double *chance, size_t n, size_t half, const ll_band_runs *r, double *work, double *out);
+    int (*best)(const ll_band_row *row, const int64_t *edges, size_t n_edges, int64_t least, double *work, ll_band *best);
     ll_lags *(*open_lags)(size_t n); /* n a power of two, 16 .. 65536 */
     void (*close_lags)(ll_lags *l);
     /* r [2 far + 1], far < n / 2 */

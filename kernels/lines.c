@@ -68,6 +68,56 @@ double ll_lines_newton(const int64_t *at, size_t n, const double *c, double thet
     return now;
 }
 
+/* ---- standing ------------------------------------------------------------------------------------------------------ */
+
+static inline double lower(double a, double b) { return a < b || a != a ? a : b; } /* keeps a NaN */
+
+/* x[i] = min(x[i .. i + width - 1]), i < n; x holds n + width - 1 values. */
+static void lowest(double *x, size_t n, size_t width) {
+    size_t m = n + width - 1, have = 1;
+    for (; 2 * have <= width; have *= 2) {
+        m -= have;
+        for (size_t i = 0; i < m; i++) x[i] = lower(x[i], x[i + have]);
+    }
+    for (size_t i = 0; i < n && have < width; i++) x[i] = lower(x[i], x[i + width - have]);
+}
+
+/* Is power above factor times the median of x[n], n at most 2 LL_CROSS_HALF + 1? Scaling by factor keeps the order, so of an odd
+ * number it is enough to count. */
+static unsigned char above(double power, double factor, const double *x, size_t n) {
+    double sorted[2 * LL_CROSS_HALF + 1], bad = 0.0;
+    size_t below = 0;
+    for (size_t i = 0; i < n; i++) bad += x[i] - x[i], below += factor * x[i] < power;
+    if (bad != 0.0) return 0; /* NaN */
+    if (n % 2) return below > n / 2;
+    for (size_t i = 0; i < n; i++) {
+        size_t k = i;
+        for (; k && sorted[k - 1] > x[i]; k--) sorted[k] = sorted[k - 1];
+        sorted[k] = x[i];
+    }
+    return power > factor * (0.5 * sorted[n / 2 - 1] + 0.5 * sorted[n / 2]);
+}
+
+/* The median is nowhere below the lowest, which costs a fraction: the few lines above that one are looked at closely. */
+int ll_lines_standing(const double *power, size_t n, double factor, size_t half, double *work, unsigned char *mark) {
+    double *floor = work + half, *low = work + n + 2 * half;
+    if (!half || half > LL_CROSS_HALF || !(factor >= 0.0)) return LL_RANGE;
+    if (!n) return LL_OK;
+    for (size_t i = 0; i < half; i++) work[i] = floor[n + i] = INFINITY;
+    floor[0] = power[0], floor[n - 1] = power[n - 1];
+    if (n > 1) floor[0] = lower(power[0], power[1]), floor[n - 1] = lower(power[n - 2], power[n - 1]);
+    for (size_t i = 1; i + 1 < n; i++) floor[i] = lower(lower(power[i - 1], power[i]), power[i + 1]);
+    memcpy(low, work, (n + 2 * half) * sizeof(double));
+    lowest(low, n, 2 * half + 1);
+    for (size_t i = 0; i < n; i++) {
+        mark[i] = power[i] > factor * low[i];
+        if (!mark[i]) continue;
+        const size_t from = i < half ? 0 : i - half, end = n - i <= half ? n : i + half + 1;
+        mark[i] = above(power[i], factor, floor + from, end - from);
+    }
+    return LL_OK;
+}
+
 /* ---- lags ---------------------------------------------------------------------------------------------------------- */
 
 struct ll_lags {

@@ -252,8 +252,8 @@ def test_what_is_wrong_is_refused() -> None:
 def test_machines_of_the_graph() -> None:
     assert listed_pumps(net()) == (Pumping("PU", "S", "T", True),)
     assert listed_valves(net()) == (Valve("V", "V1", "V2", directed=False),)
-    stopped = listed_pumps(PipeGraph.from_text(TEXT + "[STATUS]\nPU Closed\n"))
-    assert stopped == (Pumping("PU", "S", "T", None),)
+    assert listed_pumps(PipeGraph.from_text(TEXT + "[STATUS]\nPU Closed\n")) == (Pumping("PU", "S", "T", False),)
+    assert listed_pumps(PipeGraph.from_text(TEXT, pumps="stop")) == (Pumping("PU", "S", "T", False),)
 
 
 def test_times_over_both_ends_of_a_place() -> None:
@@ -271,6 +271,23 @@ def test_times_over_both_ends_of_a_place() -> None:
             assert (found.first_a[i, j] > 0.5) == (way[a] < way[b]) or abs(way[a] - way[b]) < 1e-9
     valve = ends(g, SENSORS, Spots.ends([g.index["V1"]], [g.index["V2"]]))
     assert [round(float(v)) for v in valve.first_a[:, 0]] == [1, 1, 1, 0, 0, 0, 0]
+
+
+def test_of_a_large_network_the_part_about_the_event_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    streets = [(i, j, i + di, j + dj) for i in range(15) for j in range(15) for di, dj in ((1, 0), (0, 1))]
+    edges = [(f"{i}-{j}-{k}-{m}", f"{i}-{j}", f"{k}-{m}", 150.0 + 7.0 * ((3 * i + 5 * j) % 11), 1200.0, 0.2)
+             for i, j, k, m in streets if k < 15 and m < 15]  # fmt: skip
+    city = PipeGraph.from_edges(edges, barriers=["0-0"])
+    nodes = ("5-7", "9-8", "7-4", "8-11", "6-9")
+    traces = waves({"7-8": opening(-0.01, seconds=6.0)}, nodes, 6.0, graph=city)
+    steps = picked(np.stack([t.x for t in traces.values()]), list(nodes), FS)
+    whole = cause(city, steps, traces=traces)
+    monkeypatch.setattr("lifeline_core.pipes.event.LINKS_READ", 150)
+    part = cause(city, steps, traces=traces)
+    assert part.kind == whole.kind == "burst" and part.flow_m3s == pytest.approx(0.01, rel=0.2)
+    assert part.probability["burst"] == pytest.approx(whole.probability["burst"], abs=0.1)
+    far = cause(city, [*steps[1:], replace(steps[0], node="0-14")], traces={n: traces[n] for n in nodes[:2]})
+    assert math.isnan(far.given_back), "too few records about the place"
 
 
 def test_the_flow_of_a_source_is_read_back() -> None:

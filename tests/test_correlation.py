@@ -4,14 +4,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.signal import bilinear, lfilter
 
 from lifeline_core.dsp import delay as tde
-from lifeline_core.pipes.band import Coherency, lines, log10_chance, mains, mean, runs, spread, sums
+from lifeline_core.pipes.band import Coherency, lines, log10_chance, mains, spread
 from lifeline_core.pipes.correlation import Demands, analyse, clipped_share, correlate, first_look
-from lifeline_core.pipes.peak import correlogram, refine, spans, turns
+from lifeline_core.pipes.peak import correlogram, refine, spans, turn_of
 from lifeline_core.pipes.spectra import CrossAverage, cross_spectra, segment_length
 from lifeline_core.synth.leaknoise import LeakNoise
 
@@ -370,19 +368,21 @@ def test_peak_is_the_twin_of_the_library() -> None:
     cross = rng.standard_normal(513) + 1j * rng.standard_normal(513)
     cross[[0, 1, 512]] = 0.0
     at = np.arange(2, 512)
-    np.testing.assert_allclose(turns(at, 0.731), np.exp(0.731j * at), atol=1e-12)
-    np.testing.assert_allclose(turns(at[::7], -2.2), np.exp(-2.2j * at[::7]), atol=1e-12)
+    assert turn_of(3.0 / FS, FS, 1024) == pytest.approx(2 * np.pi * 3 / 1024)
     lags, r = tde.correlogram(cross, FS, 1024, max_delay_s=0.1, finer=2)
     ours = correlogram(at, cross[at], FS, 1024, 0.1)
     np.testing.assert_allclose(ours.lags_s, lags)
-    np.testing.assert_allclose(ours.r, r, atol=1e-12)
-    assert ours.ratios() == pytest.approx(tde.peak_ratios(r, tde.pick(lags, r)))
+    np.testing.assert_allclose(ours.r, r, atol=1e-6)  # one transform in float32: 6e-8 log2(n) of the sum of |cross|
+    assert ours.ratios() == pytest.approx(tde.peak_ratios(r, tde.pick(lags, r)), rel=1e-4)
     f = np.arange(513) * FS / 1024
     peak = tde.refine(f, cross, float(lags[ours.peak]), 0.25 / FS)
     assert refine(at, cross[at], FS, 1024, ours.lag_s, 0.5 / FS) == pytest.approx(peak, abs=1e-12)
     assert abs(ours.lag_s - peak) < 0.1 / FS
     _, far = tde.correlogram(cross, FS, 1024, max_delay_s=0.25, finer=2)
-    assert ours.beyond == pytest.approx(np.concatenate([far[:307], far[-307:]]).max())
+    assert ours.beyond == pytest.approx(np.concatenate([far[:307], far[-307:]]).max(), abs=1e-6)
+    exact = correlogram(at, cross[at], FS, 1020, 0.1)  # no power of two: float64
+    np.testing.assert_allclose(exact.r, [np.sum((cross[at] * np.exp(2j * np.pi * at * k / 2040)).real) for k in range(-204, 205)]
+                               / np.abs(cross[at]).sum(), atol=1e-12)
 
 
 def test_spans_run_down_the_flanks() -> None:
@@ -391,29 +391,6 @@ def test_spans_run_down_the_flanks() -> None:
     assert np.flatnonzero(spans(lags, r, [(3.0, 0.0)])).tolist() == [0, 1, 2, 3, 4, 5]
     assert np.flatnonzero(spans(lags, r, [(6.0, 1.0)])).tolist() == [5, 6, 7]
     assert spans(lags, r, [(50.0, 1.0), (-9.0, 0.0)]).sum() < 4  # beyond what is shown: the ends at most
-
-
-def test_windows_of_neighbours() -> None:
-    x = np.random.default_rng(0).random(40)
-    for width in (1, 5, 15, 79, 127):
-        h = width // 2
-        naive = [x[max(k - h, 0) : k + h + 1].mean() for k in range(40)]
-        np.testing.assert_allclose(mean(sums(x), width), naive, rtol=1e-12)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.floats(-9, 9), max_size=40))
-def test_runs_begin_and_end_where_they_should(z) -> None:
-    naive, row = np.zeros(len(z), bool), np.array(z)
-    for k in range(len(z)):
-        i = j = k
-        if row[k] > 1.5:
-            while i > 0 and row[i - 1] > 1.5:
-                i -= 1
-            while j + 1 < len(z) and row[j + 1] > 1.5:
-                j += 1
-            naive[k] = row[i : j + 1].max() >= 4.5
-    np.testing.assert_array_equal(runs(row), naive)
 
 
 def test_spread_is_that_of_the_windows() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lifeline_core.errors import StateError
-from lifeline_core.pipes.correlation import clipped_share, correlate
+from lifeline_core.pipes.correlation import correlate
 from lifeline_core.pipes.cross import (
     Averages,
     Lags,
@@ -22,11 +22,14 @@ from lifeline_core.pipes.cross import (
     lags,
     levelled,
     newton,
+    standing,
     turned,
 )
 from lifeline_core.pipes.spectra import CrossAverage, Spectra, cross_spectra, grid, segments_in
 from lifeline_core.synth.leaknoise import LeakNoise
+from tests.twins.cross import clipped_share
 from tests.twins.cross import cross as twin
+from tests.twins.cross import standing as twin_standing
 
 # float32 transforms of 16 .. 65536 samples are off by some 3e-8 log2(n) of a line's own size, white over the lines; products
 # and sums over segments keep that
@@ -275,10 +278,30 @@ def test_exact_delay_of_lines(n, lag) -> None:
     assert turned(at[:0], 0.5, c[:0]).size == 0
 
 
+@pytest.mark.parametrize(("n", "half"), [(1, 15), (2, 1), (9, 4), (31, 15), (32, 15), (400, 15), (400, 1), (70, 31)])
+def test_standing_is_the_twin(n, half) -> None:
+    rng = np.random.default_rng(n)
+    for seed in range(6):
+        power = rng.exponential(size=n) ** (1 + seed % 3) * 10.0 ** rng.uniform(-9, 9)
+        power[rng.random(n) < 0.1] *= 30.0
+        power[rng.random(n) < 0.1] = power[0]  # ties
+        if seed == 4:
+            power[rng.random(n) < 0.02] = np.nan
+        if seed == 5:
+            power[n // 2 : n // 2 + 4] = np.inf
+        for factor in (10.0, 1.0, 0.0):
+            got = standing(power, factor, half)
+            assert got.dtype == bool
+            np.testing.assert_array_equal(got, twin_standing(power, factor, half))
+    assert not standing(np.zeros(n), 10.0, half).any() and standing(np.empty(0), 10.0, half).size == 0
+
+
 def test_refusals_of_lines() -> None:
     at, c = weighted(64, 1.0)
     for call in (lambda: turned(at, 0.1, c[1:]), lambda: newton(at, c[1:], 0.1, 0.1), lambda: lags(at, c[1:], 64, 4),
-                 lambda: lags(at, c, 64, 32), lambda: lags(at, c, 16, 4), lambda: turned(at - 9, 0.1, c), lambda: Lags(100)):
+                 lambda: lags(at, c, 64, 32), lambda: lags(at, c, 16, 4), lambda: turned(at - 9, 0.1, c), lambda: Lags(100),
+                 lambda: standing(c.real.copy(), 9.0, 0), lambda: standing(c.real.copy(), 9.0, 32),
+                 lambda: standing(c.real.copy(), np.nan, 3)):
         with pytest.raises(ValueError, match=r"lengths do not fit|outside its range"):
             call()
 

@@ -66,6 +66,9 @@ def test_what_stops_a_wave() -> None:
     assert [(p.name, p.falls, p.rises) for p in graph.pumps] == [("PU", graph.index["E"], graph.index["D"])]
     still = PipeGraph.from_text(INP, pumps="stop")
     assert math.isinf(still.travel_times("A")[still.index["E"]])
+    assert [(p.suction, p.delivery, p.running) for p in graph.pumps] == [(graph.index["D"], graph.index["E"], True)]
+    (start,) = still.pumps
+    assert not start.running and (start.falls, start.rises) == (still.index["D"], still.index["E"])
 
 
 @settings(max_examples=20, deadline=None)

@@ -172,6 +172,7 @@ def test_a_burst_at_a_node_and_one_inside_a_link_are_found() -> None:
     assert found[0].speed == pytest.approx(1200, rel=0.02)
     assert found.probability.sum() == pytest.approx(1.0) and (np.diff(found.probability) <= 0).all()
     assert found[0].misfit < 2 and found[0].rms_s < 0.1
+    assert found.flow_kept == pytest.approx(1.0, abs=0.1) and not found.pulse
     link = graph.links.index("bd")
     inside = Places(np.array([-1]), np.array([link]), np.array([150.0]))
     found = match_burst(graph, played(graph, inside), SENSORS, FS)
@@ -227,16 +228,13 @@ def test_a_burst_in_a_town_that_the_model_does_not_know_exactly() -> None:
 
 @needs_pipes
 @pytest.mark.data
-def test_most_recorded_bursts_are_within_25_m_of_the_set() -> None:
-    # Two cases only, to be quick; bench/burst_study.py has more. In 30 of them 30 are within 25 m, the mean is 20 m.
-    near, best = [], []
-    for c in list(recordings(1))[1:]:
-        found = match_burst(c.graph, c.p, c.nodes, c.fs, t0_s=c.t0_s)
-        near.append(min(found.distance_m(i, c.true) for i in range(len(found.region(0.9)))))
-        best.append(found.distance_m(0, c.true))
-        assert found.fits and not found.pulse and found.note == ""
-    assert max(near) <= 25.0
-    assert np.mean(best) <= 60.0
+def test_a_recorded_burst_is_within_25_m_of_the_set() -> None:
+    # One case, to be quick; bench/burst_study.py has more. In 30 of them 30 are within 25 m, the mean is 20 m.
+    c = list(recordings(1))[2]
+    found = match_burst(c.graph, c.p, c.nodes, c.fs, t0_s=c.t0_s)
+    assert min(found.distance_m(i, c.true) for i in found.region_rows(0.9)) <= 25.0
+    assert found.distance_m(0, c.true) <= 60.0
+    assert found.fits and not found.pulse and found.note == ""
 
 
 def test_what_the_network_cannot_explain_does_not_fit() -> None:
@@ -253,8 +251,6 @@ def test_what_the_network_cannot_explain_does_not_fit() -> None:
 def test_a_demand_that_ends_is_a_pulse() -> None:
     graph = small()
     x = played(graph, Places.at_nodes(graph.index["d"]))
-    whole = match_burst(graph, x, SENSORS, FS)
-    assert whole.flow_kept == pytest.approx(1.0, abs=0.1) and not whole.pulse
     late = 40.0 - np.pad(x - 40.0, ((0, 0), (250, 0)))[:, : x.shape[1]]
     ended = match_burst(graph, x + late - 40.0 + np.random.default_rng(2).normal(0, 0.01, x.shape), SENSORS, FS)
     assert ended.pulse and abs(ended.flow_kept) < 0.3

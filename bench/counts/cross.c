@@ -1,11 +1,51 @@
-/* A pair of rows of 10 segments of 2048 samples, running and whole, and the row's way to float32. */
+/* A pair of rows of 10 segments of 2048 samples, running and whole, the row's way to float32, and what is read from the lines. */
 #include "cross.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "count.h"
 
 enum { N = 2048, SEGMENTS = 10, ROW = N / 2 * (SEGMENTS + 1), F = N / 2 + 1, PER_PART = 4, PARTS = 3, SHIFT = 100 };
+
+static void count_bands(const ll_cross_api *k, const double *power, const double *s12) {
+    double *work = count_memory((6 * F + 1) * sizeof *work), *c = count_memory(2 * F * sizeof *c);
+    double *size = count_memory(3 * F * sizeof *size), *chance = size + F, *alone = size + 2 * F;
+    double *out = count_memory(F * sizeof *out);
+    int64_t *at = count_memory(F * sizeof *at);
+    unsigned char *open = count_memory(F);
+    memset(open, 1, F);
+    const ll_band_lines lines = {.s11 = power, .s22 = power + F, .s12 = s12, .q = power + 2 * F, .open = open, .n_f = F, .half = 7,
+                                 .sign = 1.0, .segments = SEGMENTS - 1, .spread = 1.06};
+    const ll_band_runs runs = {.sure = 4.5, .holds = 1.5, .spread = 1.4};
+    const int64_t edges[] = {0, 7, 14, 28, 60, 120, 240, 480, 960, 1000};
+    const size_t half[2] = {7, 63};
+    ll_band best;
+
+    count_begin();
+    const size_t n = k->coherency(&lines, work, at, c, size, chance, alone);
+    count_end("cross.coherency");
+    COUNT_IS(n > 1000 && n <= F);
+
+    count_begin();
+    k->common(size, chance, n, half, &runs, work, out);
+    count_end("cross.common");
+    count_begin();
+    k->closer(size, chance, n, 7, &runs, work, out);
+    count_end("cross.closer");
+
+    const ll_band_row row = {.x = size, .size = size, .even = chance, .alone = alone, .at = at, .n = n, .spread = 1.0, .lags = 0.1};
+    count_begin();
+    int status = k->best(&row, edges, 10, 14, work, &best);
+    count_end("cross.best");
+    COUNT_IS(status == LL_OK && best.tried > 20 && best.high > best.low);
+
+    count_begin();
+    status = k->standing(power, F, 10.0, 15, work, open);
+    count_end("cross.standing");
+    COUNT_IS(status == LL_OK);
+    free(work), free(c), free(size), free(out), free(at), free(open);
+}
 
 void count_cross(void) {
     const ll_cross_api *k = ll_cross();
@@ -58,6 +98,8 @@ void count_cross(void) {
     status = k->pair(work, &r, power, s12, parts);
     count_end("cross.pair");
     COUNT_IS(status == LL_OK && r.used == SEGMENTS - 1 && power[5] > 0.0);
+
+    count_bands(k, power, s12);
 
     enum { LINES = N / 2 - 1, FAR = N / 2 };
     int64_t *at = count_memory(LINES * sizeof *at);

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from lifeline_core.detectors.burst import BUDGET, BurstJoin, Recall
 from lifeline_core.model import City, Finding, Site
+from lifeline_core.pipes.follower import LATENCY_S, Steps
 from lifeline_core.pipes.graph import PipeGraph
 
 WATCH = "network"  # the name under which a site's located bursts are alarmed
 FAR_NS = 3_600_000_000_000
+
+
+def latency_of(city: City, channels: Set[str]) -> float:
+    """Seconds between an onset and the finding about it, at most, of the rows that watch these channels for transients."""
+    rows = [w.params for w in city.watches.values() if w.detector == "transient" and channels & set(w.channels)]
+    steps = [Steps() if p is None else Steps(rise_s=p.rise_s, pre_s=p.pre_s, post_s=p.post_s) for p in rows]
+    return max((s.latency_s for s in steps), default=LATENCY_S)
 
 
 class Networks:
@@ -25,7 +33,7 @@ class Networks:
             if site.network and nodes:
                 units = {name: city.channels[name].unit for name in nodes}
                 graph = PipeGraph.from_text(site.network, wave_speed=site.wave_speed)
-                self._joins[site.name] = BurstJoin(site, nodes, graph, units)
+                self._joins[site.name] = BurstJoin(site, nodes, graph, units, latency_of(city, nodes.keys()))
 
     def hear(self, site: str, watch: str, finding: Finding) -> None:
         """A detector's finding; onsets of transients are kept for the next tick."""

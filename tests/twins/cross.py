@@ -29,3 +29,23 @@ def cross(a: NDArray[Any], b: NDArray[Any], nperseg: int, shift: int = 0, per_pa
     s11, s22, q = power / max(used, 1)
     return {"s11": s11, "s22": s22, "q": q, "s12": sum(parts.values(), np.zeros(lines, complex)) * turn,
             "parts": {k: p * turn for k, p in parts.items()}, "used": used, "seen": seen}
+
+
+def clipped_share(x: NDArray[Any]) -> float:
+    """Share of samples at the extremes where those are more than the samples within 2 % of the swing of them."""
+    y = x[np.isfinite(x)]
+    if y.size == 0 or y.min() == y.max():
+        return 0.0
+    low, high = float(y.min()), float(y.max())
+    near = 0.02 * (high - low)
+    at = int(np.count_nonzero((y == low) | (y == high)))
+    short = int(np.count_nonzero(((y > low) & (y <= low + near)) | ((y < high) & (y >= high - near))))
+    return at / y.size if at > short else 0.0
+
+
+def standing(power: NDArray[Any], factor: float, half: int) -> NDArray[Any]:
+    """Lines above factor times the median, over half lines to each side, of the lowest of three neighbours."""
+    floor = np.array([np.min(power[max(i - 1, 0) : i + 2]) for i in range(power.size)])
+    with np.errstate(invalid="ignore"):
+        windows = [floor[max(i - half, 0) : i + half + 1] for i in range(power.size)]
+        return np.array([bool(np.isfinite(w).all() and p > factor * np.median(w)) for p, w in zip(power, windows, strict=True)])

@@ -176,7 +176,7 @@ def _of_device(device: Device) -> list[str]:
         lines = [line for i, name in enumerate(names) for line in _channel(name, device, i, "acceleration", "m/s2", 200.0)]
         kind = "cable" if device.site == "cable-bridge" else "girder"
         listed = ", ".join(f'"{name}"' for name in names)
-        for watch, profile in (("vibration", f"{kind}-acceleration"), ("shock", "shock"), ("modes", "modal")):
+        for watch, profile in (("vibration", f"{kind}-acceleration"), ("shock", "shock"), ("modes", "frequency-drop")):
             if kind == "cable" and watch == "modes":
                 continue
             lines += [

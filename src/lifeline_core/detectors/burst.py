@@ -9,44 +9,46 @@ can reach from there::
         sensors' onsets     first said: by arrivals    decided at the latest                 said again: by waves
 
 `lifeline_core.pipes.burst.judge` says whether it is a burst, as soon as three sensors were heard, unless what is still to be
-heard could show that a pump or a valve did it (`lifeline_core.pipes.devices.early`). When all had their time and it is no
-burst, the first onset is dropped and the rest gets its own chance; what else explains it (`lifeline_core.pipes.causes`) is
-said as a finding of that kind, blue. A raised burst is said again when late onsets refine it, and once more when the
-records about it (`lifeline_core.detectors.base.Detector.recall`) were matched with the network's waves: that takes seconds
-of work and is done a little at every tick (`lifeline_core.pipes.placing`). It ends when the transients of all its sensors
-have, or when the waves show that what ran out has stopped: a short demand, which then is said instead. ``where`` lists up
-to 20 of the ``places`` that have 90 % of the probability together; where all sensors lie behind one junction there can be
-many more.
+heard could show that a pump or a valve did it (`lifeline_core.pipes.devices.early`), or what was recorded so far
+(`lifeline_core.detectors.base.Detector.recall`) shows that it was a short demand; while a demand may yet end, a burst is
+held back for as long as its promptness allows. When all had their time and it is no burst, the first onset is dropped and
+the rest gets its own chance; what else explains it (`lifeline_core.pipes.causes`) is said as a finding of that kind, blue.
+
+A raised burst is said again when late onsets refine it. Once its waves are recorded, what made them is asked again: where
+that is a pump or a short demand, the burst ends and that is said instead. Else the records are matched with the network's
+waves, and the burst is said once more: that takes seconds of work and is done a little at every tick
+(`lifeline_core.pipes.placing`). It ends when the transients of all its sensors have. ``where`` lists up to 20 of the
+``places`` that have 90 % of the probability together; where all sensors lie behind one junction there can be many more.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import astuple
 from typing import Any
 
-from lifeline_core.detectors.base import Window
 from lifeline_core.errors import StateError
 from lifeline_core.model import BLUE, NS, ORANGE, Finding, Site
-from lifeline_core.pipes.burst import FEWEST, METRES, Verdict, judge
-from lifeline_core.pipes.causes import Step, cause
+from lifeline_core.pipes.burst import METRES, Verdict, harmless, judge
+from lifeline_core.pipes.causes import Cause
 from lifeline_core.pipes.devices import early
+from lifeline_core.pipes.follower import LATENCY_S
 from lifeline_core.pipes.graph import PipeGraph
+from lifeline_core.pipes.inquest import Inquest, Recall
 from lifeline_core.pipes.onsets import Event, Onsets
-from lifeline_core.pipes.placing import AFTER_S, BEFORE_S, Placing, heads_of
+from lifeline_core.pipes.placing import Placing
 from lifeline_core.pipes.statement import burst_finding, device_finding, pulse_finding
 
-Recall = Callable[[str, int, int], Window | None]
-
-VERSION = 2
-LATENCY_S = 5.0  # between an onset and the finding about it, at most (window of the follower with its defaults: 3.5 s)
+VERSION = 3
 QUICK_S = 0.9  # the same for a wave that would have told a pump or a valve from a burst: it is no weak one
 PATIENCE = 30  # ticks beyond horizon and latency, for streams that lag
 FORGET_S = 86_400  # a sensor that fell silent keeps a burst open for so long
 BUDGET = 80.0  # milliseconds of one core at a tick, about, for placing by waves
-SENSORS = 8  # whose waves are matched: as many as one run of the network takes
 SURE = 0.5  # probability from which on another cause is said
+PROMPT_S, EVERY_S = 2.0, 1.0  # a burst is said so long after the last onset that it needs, at the latest; between ticks
+ENDING_S = 2.5  # a demand of 2 s has ended by then
+WEIGHING = 30.0  # milliseconds of one core that asking for the cause takes, about
 
 
 class BurstJoin:
@@ -60,6 +62,8 @@ class BurstJoin:
     graph : PipeGraph
     units : mapping of channel name to unit, optional
         Metres by default; waves of sensors in a unit that is none of pressure are not matched.
+    latency_s : float
+        Between an onset and the finding about it, at most: of the rows that are heard.
 
     Raises
     ------
@@ -68,15 +72,18 @@ class BurstJoin:
     """
 
     def __init__(
-        self, site: Site, channels: Mapping[str, str], graph: PipeGraph, units: Mapping[str, str] | None = None
-    ) -> None:
+        self, site: Site, channels: Mapping[str, str], graph: PipeGraph, units: Mapping[str, str] | None = None,
+        latency_s: float = LATENCY_S,
+    ) -> None:  # fmt: skip
         for name, node in channels.items():
             if node not in graph.index:
                 raise ValueError(f"channel {name}: node is one of the network of site {site.name}, got {node!r}")
         self.site, self.channels, self.graph = site, dict(channels), graph
         self.metres = {name: METRES.get((units or {}).get(name, "m"), 0.0) for name in self.channels}
+        self.latency_s = latency_s
         self.spent = 0.0  # at the last tick
         self._onsets = Onsets(graph, channels)
+        self._inquest = Inquest(self._onsets, self.metres)
         self._event: Event | None = None
         self._burst: Event | None = None
         self._placing: Placing | None = None
@@ -105,17 +112,18 @@ class BurstJoin:
         self.spent = 0.0
         self._onsets.sort()
         live = {name: t for name, t in heads.items() if t is not None and name in self.channels}
-        found = self._refine(t_ns) + self._place(t_ns, live, recall, budget) + self._end(t_ns, live)
+        self._inquest.keep([e for e in (self._event, self._burst) if e is not None and not e.placed], live, recall)
+        found = self._refine(t_ns) + self._place(t_ns, recall, budget) + self._end(t_ns, live)
         while self._next_event():
             event = self._event
             assert event is not None
             event.waited += 1
-            ready_ns = event.first_ns + self._onsets.horizon_ns + round(LATENCY_S * NS)
+            ready_ns = event.first_ns + self._onsets.horizon_ns + round(self.latency_s * NS)
             patience = PATIENCE + math.ceil((ready_ns - event.first_ns) / NS)
             if any(t < ready_ns for t in live.values()) and event.waited < patience:
-                found += self._early(event, t_ns, live)
+                found += self._early(event, t_ns, live, recall)
                 break
-            found += self._decide(event, t_ns)
+            found += self._decide(event, t_ns, recall)
         return found
 
     def _next_event(self) -> bool:
@@ -132,22 +140,30 @@ class BurstJoin:
 
     # -- by arrivals -------------------------------------------------------------------------------------------------
 
-    def _early(self, event: Event, t_ns: int, live: Mapping[str, int]) -> list[Finding]:
+    def _early(self, event: Event, t_ns: int, live: Mapping[str, int], recall: Recall | None) -> list[Finding]:
         """Raise the event before everyone was heard, where that can change its place only."""
         verdict = judge(self.graph, self._onsets.arrivals(event))
         if verdict.reason:
             return []
-        told = {h.channel for h in self._onsets.first(event)}
-        quiet_s = {self.channels[name]: (t - event.first_ns) / NS - QUICK_S for name, t in live.items() if name not in told}
-        return self._raise(event, verdict, t_ns) if early(self.graph, verdict, quiet_s) else []
+        heard = {h.channel for h in self._onsets.first(event)}
+        quiet_s = {self.channels[name]: (t - event.first_ns) / NS - QUICK_S for name, t in live.items() if name not in heard}
+        if not early(self.graph, verdict, quiet_s):
+            return []
+        if recall is not None:
+            seen_s = (min(live.values(), default=t_ns) - event.first_ns) / NS
+            since_s = (t_ns - event.first_ns) / NS - verdict.used[-1].t_s
+            if (seen_s < ENDING_S and since_s + EVERY_S <= PROMPT_S) or harmless(self._inquest.told(event, recall, seen_s)):
+                return []
+        return self._raise(event, verdict, t_ns)
 
-    def _decide(self, event: Event, t_ns: int) -> list[Finding]:
+    def _decide(self, event: Event, t_ns: int, recall: Recall | None) -> list[Finding]:
         """Raise the event, or drop its first onset."""
         verdict = judge(self.graph, self._onsets.arrivals(event))
-        if not verdict.reason:
+        told = self._inquest.told(event, recall, (t_ns - event.first_ns) / NS)
+        if not verdict.reason and not harmless(told):
             return self._raise(event, verdict, t_ns)
         self._event = None
-        other = self._other(event, t_ns)
+        other = self._other(event, told, t_ns)
         if other:
             self._onsets.forget(event)
         else:
@@ -164,10 +180,8 @@ class BurstJoin:
     def _refine(self, t_ns: int) -> list[Finding]:
         """Say a raised burst again when onsets were heard that it did not know; its waves say more than they."""
         event = self._burst
-        if event is None or event.placed:
-            return []
-        told = tuple(sorted(h.channel for h in self._onsets.first(event)))
-        if set(told) <= set(event.used):
+        told = () if event is None else tuple(sorted(h.channel for h in self._onsets.first(event)))
+        if event is None or event.placed or set(told) <= set(event.used):
             return []
         verdict = judge(self.graph, self._onsets.arrivals(event))
         if verdict.reason:
@@ -177,21 +191,18 @@ class BurstJoin:
 
     # -- by waves ----------------------------------------------------------------------------------------------------
 
-    def _place(self, t_ns: int, live: Mapping[str, int], recall: Recall | None, budget: float) -> list[Finding]:
+    def _place(self, t_ns: int, recall: Recall | None, budget: float) -> list[Finding]:
         """Go on matching the waves of the raised burst, once all of them were recorded."""
         event = self._burst
         if event is None or event.placed or recall is None:
             return []
         if self._placing is None:
-            event.waited += 1
-            ready_ns = event.first_ns + round(AFTER_S * NS)
-            if any(t < ready_ns for t in live.values()) and event.waited < PATIENCE:
+            if budget < WEIGHING or not self._inquest.whole(event):
                 return []
-            self._placing = self._begin(event, recall)
-        event.placed = self._placing is None
-        if self._placing is None:
-            return []
-        found, self.spent = self._placing.work(budget), budget
+            self.spent, said = WEIGHING, self._weigh(event, t_ns)
+            if self._placing is None or budget <= self.spent:
+                return said
+        found, self.spent = self._placing.work(budget - self.spent), budget
         if found is None:
             return []
         self._placing, event.placed = None, True
@@ -203,28 +214,19 @@ class BurstJoin:
         used = judge(self.graph, self._onsets.arrivals(event)).used
         return [self._say(event, Verdict(found, used, ""), t_ns)] if len(found) and used else []
 
-    def _begin(self, event: Event, recall: Recall) -> Placing | None:
-        """The windows of the sensors that heard it first, or that stand nearest; None where there are fewer than two."""
-        when = {h.channel: h.onset_ns for h in self._onsets.first(event)}
-        if not when:
-            return None
-        near = self.graph.routes(self.channels[min(when, key=lambda c: (when[c], c))]).time_s
-        far = {name: float(near[self.graph.index[node]]) for name, node in self.channels.items()}
-        order = sorted(self.channels, key=lambda c: (c not in when, when.get(c, 0), far[c], c))
-        start_ns, stop_ns = event.first_ns - round(BEFORE_S * NS), event.first_ns + round(AFTER_S * NS)
-        windows: dict[str, tuple[float, float, Any]] = {}
-        taken: set[str] = set()
-        for name in order:
-            if len(windows) == SENSORS:
-                break
-            if not self.metres[name] or self.channels[name] in taken:
-                continue
-            window = recall(name, start_ns, stop_ns)
-            if window is not None and len(window.x):
-                windows[name] = ((window.t0_ns - start_ns) / NS, window.rate_hz, window.x)
-                taken.add(self.channels[name])
-        heads, names = heads_of(windows, self.metres, BEFORE_S, AFTER_S)
-        return Placing(self.graph, heads, [self.channels[n] for n in names], BEFORE_S) if len(names) >= 2 else None
+    def _weigh(self, event: Event, t_ns: int) -> list[Finding]:
+        """Ask again what it was, now that its waves were recorded, and begin to match them."""
+        told = self._inquest.told(event)
+        if harmless(told):
+            return [*self._other(event, told, t_ns), *self._over(t_ns)][::-1]
+        if told is not None:
+            event.reasons = told.reasons
+            event.flow = (told.flow_m3s, told.flow_sd_m3s) if math.isfinite(told.flow_m3s) else ()
+        self._placing = self._inquest.placing(event)
+        if self._placing is not None:
+            return []
+        event.placed, verdict = True, judge(self.graph, self._onsets.arrivals(event))
+        return [self._say(event, verdict, t_ns)] if event.flow and not verdict.reason else []
 
     # -- ends --------------------------------------------------------------------------------------------------------
 
@@ -259,18 +261,13 @@ class BurstJoin:
         heads = {self.channels[h.channel]: h.step * self.metres[h.channel] for h in used if self.metres[h.channel]}
         return burst_finding(self.graph, event, verdict.candidates, used, heads, t_ns)
 
-    def _other(self, event: Event, t_ns: int) -> list[Finding]:
+    def _other(self, event: Event, told: Cause | None, t_ns: int) -> list[Finding]:
         """What these steps are if they are no burst, where that is known; of each kind one at a time."""
+        if told is None or told.kind in ("burst", "unknown", *self._others):
+            return []
+        if told.probability[told.kind] < SURE and not harmless(told):
+            return []
         own = [h for h in self._onsets.first(event) if self.metres[h.channel]]
-        if len({self.channels[h.channel] for h in own}) < FEWEST:
-            return []
-        told = cause(self.graph, [
-            Step(self.channels[h.channel], (h.onset_ns - event.first_ns) / NS, h.sd_s, h.polarity,
-                 h.step * self.metres[h.channel], h.rise_s)
-            for h in own
-        ])  # fmt: skip
-        if told.kind in ("burst", "unknown") or told.probability[told.kind] < SURE or told.kind in self._others:
-            return []
         event.onset_ns, event.used = event.first_ns, tuple(sorted(h.channel for h in own))
         self._others[told.kind] = event
         return [device_finding(told, event, own, t_ns)]
@@ -285,6 +282,7 @@ class BurstJoin:
             "event": None if self._event is None else list(astuple(self._event)),
             "burst": None if self._burst is None else list(astuple(self._burst)),
             "placing": None if self._placing is None else self._placing.save(),
+            "records": self._inquest.save(),
             "others": {kind: list(astuple(event)) for kind, event in self._others.items()},
         }
 
@@ -296,5 +294,6 @@ class BurstJoin:
         self._event, self._burst = (Event.of(state[key]) for key in ("event", "burst"))
         placing = state["placing"]
         self._placing = None if placing is None else Placing.restored(self.graph, placing)
+        self._inquest.load(state["records"])
         others = {kind: Event.of(row) for kind, row in state["others"].items()}
         self._others = {kind: event for kind, event in others.items() if event is not None}

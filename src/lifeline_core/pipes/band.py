@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
 from lifeline_core.dsp.hampel import running_median
-from lifeline_core.pipes.peak import turns
+from lifeline_core.pipes.cross import best, closer, coherency, shared, standing, turned
+from lifeline_core.pipes.peak import turn_of
 from lifeline_core.pipes.spectra import OVERLAP_SPREAD, Spectra
 
 Real = NDArray[np.float64]
@@ -78,17 +79,13 @@ def lines(s: Spectra, mains_hz: tuple[float, ...] = MAINS_HZ) -> Mask:
     """Frequencies no common noise may be read from: `mains`, and whatever else stands up as a line.
 
     A line: `LINE` times the local median of the power in either channel, and two grid steps beside it; farther out, where what the
-    window leaks from it is a tenth of the power or more. Off by k grid steps a Hann window leaks at most
-    1 / (pi k (k^2 - 1)) of the amplitude.
+    window leaks from it is a tenth of the power or more. The median is of the lowest of three: between the lines of a dense row,
+    half of the frequencies are not beside a gap. Off by k grid steps a Hann window leaks at most 1 / (pi k (k^2 - 1)) of the
+    amplitude.
     """
     masked = mains(s.fs, s.nperseg, tuple(mains_hz)).copy()
-    powers = np.stack([s.s11, s.s22])
-    floor = powers.copy()  # the lowest of three: between the lines of a dense row, half of the frequencies are not beside a gap
-    np.minimum(floor[:, 1:], powers[:, :-1], out=floor[:, 1:])
-    np.minimum(floor[:, :-1], powers[:, 1:], out=floor[:, :-1])
-    standing = powers > LINE * running_median(floor, 2 * NEIGHBOURS + 1)
-    for power, stands in zip(powers, standing, strict=True):
-        at = np.flatnonzero(stands)
+    for power in (np.ascontiguousarray(row, np.float64) for row in (s.s11, s.s22)):
+        at = np.flatnonzero(standing(power, LINE, NEIGHBOURS))
         if at.size:
             masked[np.clip(at[:, None] + np.arange(-2, 3), 0, power.size - 1)] = True
             masked |= _skirts(power, at)
@@ -128,19 +125,10 @@ class Coherency:
     @classmethod
     def of(cls, s: Spectra, open_: Mask, sign: float = 1.0) -> Coherency:
         """C at the open lines where both channels have power; sign -1 turns one channel over."""
-        product = s.s11 * s.s22
-        at = np.flatnonzero(open_ & (product > 0.0))
-        product = product[at]
-        c = s.s12[at]
-        c /= np.sqrt(product)
-        if sign < 0.0:
-            c = -c
-        size, n = np.abs(c), max(s.n, 1)
-        loud = s.q[at] / product
-        # q of a common stationary source is 1 + |C|^2 times the product of the powers
-        chance = mean(sums(loud - size * size), NEIGHBOURS)
-        chance = np.clip(chance * (OVERLAP_SPREAD / n), OVERLAP_SPREAD / n, 1.0)
-        return cls(s.fs, s.nperseg, s.n, sign, at, c, np.minimum(size, 1.0), chance, loud / n)
+        s11, s22, q = (np.ascontiguousarray(x, np.float64) for x in (s.s11, s.s22, s.q))
+        found = coherency(s11, s22, np.ascontiguousarray(s.s12, np.complex128), q, np.ascontiguousarray(open_, bool), sign,
+                          max(s.n, 1), OVERLAP_SPREAD, NEIGHBOURS // 2)
+        return cls(s.fs, s.nperseg, s.n, sign, *found)
 
     @property
     def f(self) -> Real:
@@ -149,117 +137,37 @@ class Coherency:
 
     def along(self, lag_s: float) -> Complex:
         """C turned back by the lag: real where the phase lies on the lag's line."""
-        return self.c * turns(self.at, 2.0 * np.pi * lag_s * self.fs / self.nperseg) if self.at.size else self.c
-
-
-@lru_cache(maxsize=64)
-def _counts(n: int, width: int) -> Real:
-    k, h = np.arange(n), width // 2
-    out = (np.minimum(k + h + 1, n) - np.maximum(k - h, 0)).astype(np.float64)
-    out.flags.writeable = False
-    return out
-
-
-def sums(x: Real) -> Real:
-    """0, x0, x0 + x1, ..: what every window's sum is a difference of. Short rows of values about 1 lose nothing by it."""
-    s = np.empty(x.size + 1)
-    s[0] = 0.0
-    np.cumsum(x, out=s[1:])
-    return s
-
-
-def total(s: Real, width: int) -> Real:
-    """Sum over a centred window of odd width, shorter at the ends, from the `sums` of a row."""
-    n, h = s.size - 1, width // 2
-    if n <= 2 * h:
-        k = np.arange(n)
-        return np.asarray(s[np.minimum(k + h + 1, n)] - s[np.maximum(k - h, 0)])
-    out = np.empty(n)
-    out[:h] = s[h + 1 : 2 * h + 1]
-    np.subtract(s[2 * h + 1 :], s[: n - 2 * h], out=out[h : n - h])
-    np.subtract(s[n], s[n - 2 * h : n - h], out=out[n - h :])
-    return out
-
-
-def mean(s: Real, width: int) -> Real:
-    """Mean over a centred window of odd width, shorter at the ends, from the `sums` of a row."""
-    out = total(s, width)
-    out /= _counts(out.size, width)
-    return out
-
-
-def runs(z: Real, sure: float = SURE, holds: float = HOLDS) -> Mask:
-    """Runs of values above ``holds`` that reach ``sure`` somewhere: a band with its edges, and no lone upswing of chance."""
-    if z.size == 0 or float(z.max()) < sure:
-        return np.zeros(z.size, bool)
-    on = np.empty(z.size + 2, bool)
-    on[0] = on[-1] = False
-    np.greater(z, holds, out=on[1:-1])
-    edges = np.flatnonzero(on[1:] != on[:-1])
-    out = np.zeros(z.size, bool)
-    for top, start, stop in zip(np.maximum.reduceat(z, edges[edges < z.size])[::2], edges[::2], edges[1::2], strict=True):
-        if top >= sure:
-            out[start:stop] = True
-    return out
+        return turned(self.at, turn_of(lag_s, self.fs, self.nperseg), self.c)
 
 
 def common(co: Coherency) -> Real:
     """|C| shared by the channels, smooth, freed of chance, 0 where it does not stand out: before any lag is known."""
-    power = co.size * co.size
-    out, row = np.zeros(power.size), sums(power)
-    rest: Mask | None = None
-    for width in (NEIGHBOURS, MANY):
-        count = _counts(power.size, width) if rest is None else np.maximum(total(sums(rest.astype(float)), width), 1.0)
-        level = total(row if rest is None else sums(power * rest), width) / count
-        shown = runs((level / co.chance - 1.0) * np.sqrt(count / SIZE_SPREAD))
-        if rest is not None:
-            shown &= rest
-        if shown.any():
-            by_chance = np.minimum(co.chance[shown], 0.5)
-            out[shown] = np.sqrt(np.maximum(level[shown] - by_chance, 0.0) / (1.0 - by_chance))
-            rest = ~shown
-            if not rest.any():
-                break
-    return out
+    return shared(co.size, co.chance, NEIGHBOURS // 2, MANY // 2, SURE, HOLDS, SIZE_SPREAD)
 
 
-def _closer(out: Real, row: Real, noise: Real, width: int) -> None:
-    """The mean over ``width`` neighbours in the place of a wider one, where the two differ beyond chance."""
-    level = mean(row, width)
-    deviation = noise / np.sqrt(_counts(out.size, width))
-    z = (level - out) / (deviation * np.maximum(1.0 - level * level, 1e-3))  # the nearer to 1, the better it is known
-    if max(float(z.max(initial=0.0)), -float(z.min(initial=0.0))) < SURE:
-        return
-    other = runs(z) | runs(-z)
-    out[other] = np.where(level[other] > HOLDS * deviation[other], level[other], 0.0)
-
-
-def straight(co: Coherency, x: Real, wide: slice, shared: Real) -> Real:
+def straight(co: Coherency, x: Real, wide: slice, stands: Real) -> Real:
     """Re{C} along the lag, smooth, 0 where it does not stand out.
 
     Begins with the mean over ``wide``, a band that is sure as a whole (empty: none), and takes the mean over fewer neighbours only
     where that differs beyond chance: picking the best of many narrow means would promise more coherence than there is. Less than
-    half of what the channels share there (``shared``: of `common`) is a phase that runs elsewhere: a resonance, another source.
+    half of what the channels share there (``stands``: of `common`) is a phase that runs elsewhere: a resonance, another source.
     """
-    out = np.zeros(x.size)
-    noise = np.sqrt(0.5 * FREQUENCY_SPREAD * co.chance)
+    out, chance, deviations = np.zeros(x.size), co.chance, (SURE, HOLDS, 0.5 * FREQUENCY_SPREAD)
     if wide.stop > wide.start:
         out[wide] = max(float(x[wide].mean()), 0.0)
-        _closer(out[wide], sums(x[wide]), noise[wide], 8 * MANY + 1)
-    row = sums(x)
+        closer(x[wide], chance[wide], out[wide], 4 * MANY, *deviations)
     for width in (MANY, NEIGHBOURS):
-        _closer(out, row, noise, width)
-    out[out < BENT * shared] = 0.0
+        closer(x, chance, out, width // 2, *deviations)
+    out[out < BENT * stands] = 0.0
     return np.minimum(out, 1.0)
 
 
 @lru_cache(maxsize=64)
-def _bands(n: int) -> tuple[Index, Index]:
-    """First and end of the bands of n open frequencies that are tried, in places of the row."""
+def _edges(n: int) -> Index:
+    """Where the bands of n open frequencies that are tried begin and end, in places of the row."""
     edges = np.concatenate([[0], np.unique(np.geomspace(FEWEST, n, EDGES).astype(np.intp))])
-    low, high = np.triu_indices(edges.size, 1)
-    wide = edges[high] - edges[low] >= 2 * FEWEST
-    return edges[low[wide]], edges[high[wide]]
+    edges.flags.writeable = False
+    return edges
 
 
 def log10_chance(co: Coherency, x: Real, max_delay_s: float) -> tuple[float, slice]:
@@ -272,12 +180,7 @@ def log10_chance(co: Coherency, x: Real, max_delay_s: float) -> tuple[float, sli
     if x.size < 2 * FEWEST or not co.n:
         return 0.0, slice(0, 0)
     even = EVEN * running_median(co.size, NEIGHBOURS)
-    told = np.where(co.size > even, x * (even / np.maximum(co.size, 1e-300)), x)
-    low, high = _bands(x.size)
-    gain, variance = sums(told), sums(co.alone)
-    z = (gain[high] - gain[low]) / np.sqrt((variance[high] - variance[low]) * (0.5 * spread(co.n)))
-    f = co.f
-    lags = 4.0 * max_delay_s * (f[high - 1] - f[low]) + 1.0
-    best = int(np.argmax(0.5 * np.maximum(z, 0.0) ** 2 - np.log(lags)))
-    chance = (float(log_ndtr(-z[best])) + log(lags[best] * z.size)) / log(10.0)
-    return min(chance, 0.0), slice(int(low[best]), int(high[best]))
+    z, lags, tried, low, high = best(np.ascontiguousarray(x), co.size, even, co.alone, co.at, _edges(x.size), 2 * FEWEST,
+                                     0.5 * spread(co.n), 4.0 * max_delay_s * co.fs / co.nperseg)
+    chance = (float(log_ndtr(-z)) + log(lags * tried)) / log(10.0)
+    return min(chance, 0.0), slice(low, high)

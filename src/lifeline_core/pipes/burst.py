@@ -4,8 +4,8 @@ A burst lets water out at one place: a drop runs from there through the whole ne
 from its own place, and raises the pressure on its other side. So what a pump explains as well as the best place does is
 not called a burst, unless a sensor dropped to which the pump would have sent a rise; on a line that leads to nothing
 but a pump, sensors beyond the line cannot tell the two apart. A sensor that rises when the wave should come to it
-refutes a burst; one that rises later has missed the weak beginning and is left out. Changes of demand are too small or
-too slow to be steps.
+refutes a burst; one that rises later has missed the weak beginning and is left out. Most changes of demand are too small
+or too slow to be steps; a large and sharp one that ends again is told by the records (`lifeline_core.pipes.causes`).
 
 Source: triangle rule and polarity as in J. Hampson, PhD thesis, Sheffield 2014, and D. Misiunas et al., J. Water
 Resour. Plann. Manage. 131 (2005) 316-325.
@@ -14,7 +14,7 @@ Resour. Plann. Manage. 131 (2005) 316-325.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from lifeline_core.pipes.arrivals import pick_arrivals
 from lifeline_core.pipes.candidates import Candidates
-from lifeline_core.pipes.causes import Step, cause
-from lifeline_core.pipes.graph import PipeGraph, Pump
+from lifeline_core.pipes.causes import Cause, Step, Trace, cause
+from lifeline_core.pipes.graph import PipeGraph
+from lifeline_core.pipes.machines import Pump
 from lifeline_core.pipes.search import Heard, Speeds, node_scores
 from lifeline_core.pipes.waveform import MOST_SPEED_SD, match_burst
 
@@ -32,7 +33,7 @@ Singles = NDArray[np.float32]
 
 FEWEST = 3  # sensors; fewer locate nothing in a looped network
 AGREEING = 0.6  # of the sensors keep the triangle rule with each other
-LATE = 10.0  # a weak beginning is noticed late by up to so many of its standard deviations (seen on simulated bursts)
+LATE = 10.0  # a weak beginning is noticed late by up to so many of its standard deviations (on bursts of our own 30 was worse)
 RISING = 0.2  # of the sensors may rise, later than IN_TIME_S after the wave should have come to them
 IN_TIME_S = 0.3
 SLACK = 5.0  # standard deviations allowed in the triangle rule
@@ -44,9 +45,8 @@ METRES = {"m": 1.0, "mH2O": 1.0, "mwc": 1.0, "Pa": 1 / 9789.0, "kPa": 1 / 9.789,
 BEFORE_S, AFTER_S = 3.5, 9.0  # of the first arrival: what waves are read from
 LEAST_BEFORE_S, LEAST_AFTER_S = 1.0, 1.0
 SPEED_SD = 0.04  # of single pipes
-MACHINE = 0.4  # probability from which on a pump is the cause, if it is the likelier one
+MACHINE = 0.4  # probability from which on a pump, or a pulse, is the cause, if it is the likelier one
 CHANCE = 0.9  # probability from which on no place explains the steps
-PUMP_SPEEDS = Speeds(0.7, 1.45, 0.15)  # with more freedom for the speed: the doubt is in the pump's favour
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +108,38 @@ def pump_drops(graph: PipeGraph, pump: Pump, arrivals: Sequence[Arrival]) -> boo
     return all(w.toward[pump.falls] != pump.rises and w.time_s[pump.falls] <= w.time_s[pump.rises] for w in ways)
 
 
+def harmless(told: Cause | None) -> str:
+    """"pump" or "pulse" where that is likelier than a burst, else empty."""
+    if told is None:
+        return ""
+    p = told.probability
+    if p["pump-trip"] + p["pump-start"] > max(p["burst"], MACHINE):
+        return "pump"
+    return "pulse" if p["demand-pulse"] > max(p["burst"], MACHINE) else ""
+
+
 def judge(
-    graph: PipeGraph, arrivals: Sequence[Arrival], *, solve_speed: bool = True, speed_sd: float = SPEED_SD
+    graph: PipeGraph,
+    arrivals: Sequence[Arrival],
+    *,
+    traces: Mapping[str, Trace] | None = None,
+    solve_speed: bool = True,
+    speed_sd: float = SPEED_SD,
 ) -> Verdict:
     """Whether these steps are a burst, and where.
+
+    Parameters
+    ----------
+    traces : mapping of node to Trace, optional
+        What was recorded, metres of head, on the clock of the arrivals: only that tells a short demand from a burst. The
+        steps are metres of head then.
 
     Returns
     -------
     Verdict
         ``reason``: "few" (fewer than three nodes, or too few that agree), "surge" (too many rose, or one at its time),
-        "slow", "scattered" (no place explains them), "pump" (a pump's place explains them), or empty.
+        "slow", "scattered" (no place explains them), "pump" (a pump's place explains them), "pulse" (what ran out has ended), or
+        empty.
     """
     everyone = one_each(arrivals)
     surges = [a for a in everyone if a.polarity >= 0]
@@ -142,14 +164,16 @@ def judge(
     places = np.array([pump.falls for pump in graph.pumps if pump_drops(graph, pump, used)], dtype=np.intp)
     if len(places):
         heard_by = Heard.of(graph, when, sd, late)
-        score = node_scores(graph, heard_by, places, speeds=PUMP_SPEEDS, speed_sd=speed_sd)
+        score = node_scores(graph, heard_by, places, speeds=Speeds(), speed_sd=speed_sd)
         if float(score.max()) - found.best_score >= PUMP:
             return Verdict(nowhere, tuple(used), "pump")
     steps = [Step(a.node, a.t_s, a.sd_s, a.polarity, a.step, a.rise_s) for a in everyone]
-    p = cause(graph, steps, solve_speed=solve_speed, speed_sd=speed_sd).probability
-    if p["pump-trip"] + p["pump-start"] > max(p["burst"], MACHINE):
-        return Verdict(nowhere, tuple(used), "pump")
-    return Verdict(nowhere if p["unknown"] > CHANCE else found, tuple(used), "scattered" if p["unknown"] > CHANCE else "")
+    told = cause(graph, steps, solve_speed=solve_speed, speed_sd=speed_sd)
+    # A pulse is not told from steps; whether any place explains them is not told from records.
+    reason = "pump" if harmless(told) == "pump" else "scattered" if told.probability["unknown"] > CHANCE else ""
+    if not reason and traces:
+        reason = harmless(cause(graph, steps, traces=traces, solve_speed=solve_speed, speed_sd=speed_sd))
+    return Verdict(nowhere if reason else found, tuple(used), reason)
 
 
 def heard_at(p: Singles, nodes: Sequence[str], fs: float, clock_sd_s: float, **kw: Any) -> list[Arrival]:
@@ -203,7 +227,8 @@ def locate_burst(
     unit : str
         Of ``p``, one of ``METRES``: waves are matched in metres of head.
     waveforms : bool
-        False: by arrivals alone. So it is too where less than a second before or after the first arrival was recorded.
+        False: placed by arrivals alone. So it is too where less than a second before or after the first arrival was
+        recorded; then nothing tells a short demand from a burst either.
     solve_speed, speed_sd
         See `lifeline_core.pipes.search.search`.
     **kw
@@ -231,11 +256,15 @@ def locate_burst(
     heads = (rows * METRES[unit]).astype(np.float32)
     heard = heard_at(heads, nodes, fs, clock_sd_s, t0_s=t0_s, min_step=min_step, rise_s=rise_s)
     verdict = judge(graph, heard, solve_speed=solve_speed, speed_sd=speed_sd)
-    if verdict.reason or not waveforms or len(rows) < 2:
+    if verdict.reason or len(rows) < 2:
         return verdict.candidates
     first_s = min(a.t_s for a in verdict.used)
     part, begins_s = stretch(heads, fs, t0_s, first_s)
     if not part.size:
+        return verdict.candidates
+    traces = {node: Trace(begins_s, fs, row) for node, row in zip(nodes, part, strict=True)}
+    verdict = judge(graph, heard, traces=traces, solve_speed=solve_speed, speed_sd=speed_sd)
+    if verdict.reason or not waveforms:
         return verdict.candidates
     found = match_burst(
         graph, part, nodes, fs, t0_s=begins_s, first_s=first_s, solve_speed=solve_speed, speed_sd=min(speed_sd, MOST_SPEED_SD), **kw

@@ -3,7 +3,8 @@
 `averages` gives an object that is pushed samples of both channels and read at any time. Segments of a power of two from 16 to
 65536 samples go through kernels/cross.c, in float32 with sums in float64; others, and what is to be float64 throughout, through
 numpy. Rows that belong to many pairs are levelled and transformed once: `levelled`, `Transform`, `Planes`. What the lines of a
-spectrum say of a delay: `lags`, `turned`, `newton`.
+spectrum say: `lags`, `turned`, `newton` of a delay, `standing` of machines, `coherency`, `shared`, `closer`
+and `best` of what two channels have in common.
 """
 
 from __future__ import annotations
@@ -16,10 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lifeline_core.errors import StateError
-from lifeline_core.pipes._cross import Averages, Lags, Planes, Transform, clipped, levelled, newton, turned
+from lifeline_core.pipes._cross import (
+    Averages,
+    Lags,
+    Planes,
+    Transform,
+    best,
+    clipped,
+    closer,
+    coherency,
+    levelled,
+    newton,
+    shared,
+    standing,
+    turned,
+)
 
-__all__ = ["Averages", "Library", "Planes", "Sums", "Transform", "averages", "clipped", "compiled", "lags", "levelled", "newton",
-           "samples", "turned", "wide"]
+__all__ = ["Averages", "Library", "Planes", "Sums", "Transform", "averages", "best", "clipped", "closer", "coherency", "compiled",
+           "lags", "levelled", "newton", "samples", "shared", "standing", "turned", "wide"]
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]

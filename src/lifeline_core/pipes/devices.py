@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lifeline_core.pipes.burst import LATE, PUMP, PUMP_SPEEDS, SPEED_SD, Verdict
+from lifeline_core.pipes.burst import LATE, PUMP, SPEED_SD, Verdict
 from lifeline_core.pipes.graph import PipeGraph
-from lifeline_core.pipes.search import Heard, node_scores
+from lifeline_core.pipes.search import Heard, Speeds, node_scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def early(graph: PipeGraph, verdict: Verdict, quiet_s: Mapping[str, float]) -> b
     ends = np.array(sorted({k for device in every for k in device.ends if not graph.barrier[k]}), dtype=np.intp)
     score = np.full(len(graph.nodes), -math.inf)
     if len(ends):
-        score[ends] = node_scores(graph, heard, ends, speeds=PUMP_SPEEDS, speed_sd=SPEED_SD) - best.best_score
+        score[ends] = node_scores(graph, heard, ends, speeds=Speeds(), speed_sd=SPEED_SD) - best.best_score
     for device in every:
         alike = float(score[list(device.ends)].max()) >= PUMP
         if not alike and not device.pump:

@@ -8,18 +8,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lifeline_core.pipes.guesses import FAINT, LATE, Anywhere, Fitted, Heard, Trial
 from lifeline_core.pipes.hypotheses import Afterwards, two_ended
 from lifeline_core.pipes.joukowsky import Flow, burst_flow
 from lifeline_core.pipes.machines import Pumping
+from lifeline_core.pipes.moc import diameters
 from lifeline_core.pipes.outflow import Listening, Onset, Outflow, Trace, sources_of
+from lifeline_core.pipes.region import region
+
+Floats = NDArray[np.float64]
 
 if TYPE_CHECKING:
     from lifeline_core.pipes.graph import PipeGraph
 
 FEWEST = 3  # sensors; fewer tell no place in a looped network
 PLACES_READ, PUMPS_READ = 4, 2  # places and pumps whose flow is read back from the records
+LINKS_READ = 2000  # of a network; what comes back from further away comes too late to matter
 ALIGNED_SD = 3.0  # standard deviations by which a record may be moved to its onset
 FLOW_SD, EXPLAINED = 0.2, 0.6  # relative error of a flow read back; what it must explain to be told
 NEARLY = 0.1  # less explained by other places that may be it as well
@@ -71,30 +77,41 @@ class Event:
     def _read(self, traces: dict[str, Trace], level: float) -> Afterwards:
         """The flow at the likeliest places and pumps."""
         best = int(self.at_places.score.argmax())
-        listening = Listening(self.graph, traces, 1.0 / float(self.at_places.slow[best]))
+        part, users = self._about()
+        near = {node: trace for node, trace in traces.items() if node in part.index}
+        top = [k for k in range(min(PLACES_READ, len(self.places.names))) if self.found[k].link in part.link_index]
+        if len(near) < FEWEST or not top:
+            return Afterwards(level)
+        listening = Listening(part, near, 1.0 / float(self.at_places.slow[best]), users)
         if not listening.known:
             self.notes.append("diameters are not known: pipes are taken as equal to see whether the flow lasted")
-        top = min(PLACES_READ, len(self.places.names))
-        which = self._likely_pumps()
-        ends = [(self.graph.index[p.delivery], self.graph.index[p.suction]) for p in (self.pumps[k] for k in which)]
-        rows = [(c.link, c.offset_m, c.node) for c in self.found[:top]]
-        rows += [(self.graph.links[0], 0.0, self.graph.nodes[at]) for pair in ends for at in pair]
+        which = [k for k in self._likely_pumps() if {self.pumps[k].delivery, self.pumps[k].suction} <= part.index.keys()]
+        rows = [(c.link, c.offset_m, c.node) for c in (self.found[k] for k in top)]
+        rows += [(part.links[0], 0.0, at) for k in which for at in (self.pumps[k].delivery, self.pumps[k].suction)]
         way = self.at_places.ends.time_s
-        response = listening.responses(sources_of(self.graph, rows), float(way[np.isfinite(way)].max()) * 1.4)
-        read = (listening.read(response[k], self._onsets(self.at_places, k)) for k in range(top))
+        response = listening.responses(sources_of(part, rows), float(way[np.isfinite(way)].max()) * 1.4)
+        read = (listening.read(response[j], self._onsets(self.at_places, k)) for j, k in enumerate(top))
         flows = [f for f in read if f is not None]
         if not flows:
             return Afterwards(level)
         self.flow = max(flows, key=lambda f: f.explained)
-        near = [f.flow_m3s for f in flows if f.explained >= self.flow.explained - NEARLY]
-        self.flow_spread = float(np.std(near))
+        self.flow_spread = float(np.std([f.flow_m3s for f in flows if f.explained >= self.flow.explained - NEARLY]))
         left = {}
         for j, k in enumerate(which):
-            pair = response[top + 2 * j] - response[top + 2 * j + 1]
+            pair = response[len(top) + 2 * j] - response[len(top) + 2 * j + 1]
             f = listening.read(pair, self._onsets(self.at_pumps, k)) if self.at_pumps is not None else None
             if f is not None:
                 left[self.pumps[k].name] = 1.0 - f.explained
         return Afterwards(level, self.flow.given_back, self.flow.lasted_s, 1.0 - self.flow.explained, left)
+
+    def _about(self) -> tuple[PipeGraph, Floats | None]:
+        """Of a large network the part about the first sensor, and what was cut off at its nodes."""
+        graph = self.graph
+        if len(graph.links) <= LINKS_READ:
+            return graph, None
+        part = region(graph, diameters(graph, None), graph.index[self.heard[0].node], LINKS_READ)
+        part.graph.diameter_m[:] = graph.diameter_m[part.link]
+        return part.graph, part.cut
 
     def _likely_pumps(self) -> list[int]:
         if self.at_pumps is None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from lifeline_core.pipes.edges import rows_of
 from lifeline_core.pipes.epanet import Network, decoded, read_inp
+from lifeline_core.pipes.machines import Pump
 from lifeline_core.pipes.ways import Joints, Routes, Way, along, hops
 
 if TYPE_CHECKING:
@@ -31,16 +31,6 @@ Ints = NDArray[np.intp]
 
 _ROUTES_BYTES = 64_000_000  # routes remembered: 20 bytes a node and sensor, and 8 for every group of speeds in use
 _ROUTES_FEWEST = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Pump:
-    """A pump by its ends (indices of nodes): when it changes its state the pressure falls on one side and rises on the
-    other. One that runs can stop: it falls behind it; one that the .inp has closed can start: it falls before it."""
-
-    name: str
-    falls: int
-    rises: int
 
 
 class PipeGraph:
@@ -69,7 +59,7 @@ class PipeGraph:
         *,
         wave_speed: float = 1200.0,
         barriers: Iterable[str] = (),
-        pumps: Iterable[tuple[str, str, str]] = (),
+        pumps: Iterable[tuple[str, str, str, bool]] = (),
         xy: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
         if not math.isfinite(wave_speed) or wave_speed <= 0:
@@ -87,7 +77,7 @@ class PipeGraph:
         self.time_s = self.length_m / self.speed_mps
         stops = set(barriers)
         self.barrier = np.array([name in stops for name in self.nodes], dtype=bool)
-        self.pumps = tuple(Pump(name, self.index[falls], self.index[rises]) for name, falls, rises in pumps)
+        self.pumps = tuple(Pump(name, self.index[a], self.index[b], running) for name, a, b, running in pumps)
         where = xy or {}
         both = np.array([where.get(name, (math.nan, math.nan)) for name in self.nodes], dtype=np.float64).reshape(-1, 2)
         self.x, self.y = both[:, 0].copy(), both[:, 1].copy()
@@ -118,7 +108,8 @@ class PipeGraph:
         wave_speed : float
             m/s, of every pipe.
         pumps : {"pass", "stop"}
-            What a wave does at a pump; "stop" for pumps that stand still behind their check valves.
+            What a wave does at a pump; "stop" for pumps that stand still behind their check valves. As the .inp has it
+            an open pump runs, a closed one does not; with "stop" none does.
 
         Raises
         ------
@@ -138,8 +129,7 @@ class PipeGraph:
             [(k.name, k.a, k.b, k.length_m, wave_speed, k.diameter_m) for k in passing],
             wave_speed=wave_speed,
             barriers=[n.name for n in network.nodes.values() if n.kind != "junction"],
-            pumps=[(k.name, k.b, k.a) if k.status == "open" else (k.name, k.a, k.b)
-                   for k in network.links.values() if k.kind == "pump"],
+            pumps=[(k.name, k.a, k.b, k.status == "open" and pumps == "pass") for k in network.links.values() if k.kind == "pump"],
             xy={n.name: (n.x, n.y) for n in network.nodes.values()},
         )  # fmt: skip
 

@@ -10,6 +10,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Pump:
+    """A pump by its ends (indices of nodes), and whether it runs: one that does can stop, one that stands still can start."""
+
+    name: str
+    suction: int
+    delivery: int
+    running: bool = True
+
+    @property
+    def falls(self) -> int:
+        """Where the pressure falls when it changes its state: behind a pump that stops, before one that starts."""
+        return self.delivery if self.running else self.suction
+
+    @property
+    def rises(self) -> int:
+        """The other end."""
+        return self.suction if self.running else self.delivery
+
+
+@dataclass(frozen=True, slots=True)
 class Valve:
     """A valve by its ends; ``directed``: water is known to flow from ``upstream`` to ``downstream``."""
 
@@ -42,14 +62,8 @@ class Planned:
 
 
 def listed_pumps(graph: PipeGraph) -> tuple[Pumping, ...]:
-    """The pumps of the graph. One that is a link runs (its first node is the suction side); of others nothing is known."""
-    link = {name: k for k, name in enumerate(graph.links)}
-    found = []
-    for pump in graph.pumps:
-        k = link.get(pump.name)
-        suction, delivery = (pump.falls, pump.rises) if k is None else (int(graph.link_a[k]), int(graph.link_b[k]))
-        found.append(Pumping(pump.name, graph.nodes[suction], graph.nodes[delivery], None if k is None else True))
-    return tuple(found)
+    """The pumps of the graph, in the state that it has them."""
+    return tuple(Pumping(p.name, graph.nodes[p.suction], graph.nodes[p.delivery], p.running) for p in graph.pumps)
 
 
 def listed_valves(graph: PipeGraph) -> tuple[Valve, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lifeline_core.model import NS, Finding
 from lifeline_core.pipes.burst import Arrival
+from lifeline_core.pipes.causes import Step
 from lifeline_core.pipes.graph import PipeGraph
 from lifeline_core.pipes.search import Speeds
 
@@ -41,11 +42,13 @@ class Event:
     onset_ns: int = 0
     used: tuple[str, ...] = ()
     placed: bool = False  # by its waves, or they cannot be had
+    flow: tuple[float, ...] = ()  # read back from records: m3/s, its standard deviation
+    reasons: tuple[str, ...] = ()  # what records say for it and what they leave open
 
     @classmethod
     def of(cls, row: Any) -> Event | None:
         """As `astuple` gave it."""
-        return None if row is None else cls(row[0], row[1], row[2], row[3], tuple(row[4]), row[5])
+        return None if row is None else cls(row[0], row[1], row[2], row[3], tuple(row[4]), row[5], tuple(row[6]), tuple(row[7]))
 
 
 class Onsets:
@@ -107,6 +110,23 @@ class Onsets:
             Arrival(self.channels[h.channel], (h.onset_ns - event.first_ns) / NS, h.sd_s, h.polarity, h.step, h.rise_s)
             for h in self.first(event)
         ]
+
+    def steps(self, event: Event, metres: Mapping[str, float]) -> list[Step]:
+        """The same of channels whose unit is one of pressure, as causes are told from; ``metres`` of head of each unit."""
+        return [
+            Step(self.channels[h.channel], (h.onset_ns - event.first_ns) / NS, h.sd_s, h.polarity,
+                 h.step * metres[h.channel], h.rise_s)
+            for h in self.first(event) if metres[h.channel]
+        ]  # fmt: skip
+
+    def order(self, event: Event) -> list[str]:
+        """All channels: those that heard it first, then those that stand nearest to the first of them."""
+        when = {h.channel: h.onset_ns for h in self.first(event)}
+        if not when:
+            return []
+        near = self.graph.routes(self.channels[min(when, key=lambda c: (when[c], c))]).time_s
+        far = {name: float(near[self.graph.index[node]]) for name, node in self.channels.items()}
+        return sorted(self.channels, key=lambda c: (c not in when, when.get(c, 0), far[c], c))
 
     def forget(self, event: Event) -> None:
         """All of an event."""

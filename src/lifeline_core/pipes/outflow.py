@@ -119,6 +119,8 @@ class Listening:
     traces : mapping of node to Trace
     scale : float
         Of all wave speeds, as the location found it.
+    users : float64[n_nodes], optional
+        See `lifeline_core.pipes.moc.Waves`: what was cut off of a larger network.
 
     Raises
     ------
@@ -126,7 +128,7 @@ class Listening:
         A node that is not in the network, a rate or scale that is not positive.
     """
 
-    def __init__(self, graph: PipeGraph, traces: Mapping[str, Trace], scale: float = 1.0) -> None:
+    def __init__(self, graph: PipeGraph, traces: Mapping[str, Trace], scale: float = 1.0, users: Floats | None = None) -> None:
         for node, trace in traces.items():
             graph.node_index(node)
             if not (math.isfinite(trace.fs) and trace.fs > 0):
@@ -137,7 +139,7 @@ class Listening:
         self.graph, self.traces, self.scale = graph, dict(traces), float(scale)
         piped = graph.time_s > 0
         speed = np.where(piped, graph.length_m / np.where(piped, graph.time_s, 1.0), 1.0)
-        self._waves = Waves(graph, speed * scale, dt=DT_S)
+        self._waves = Waves(graph, speed * scale, dt=DT_S, users=users)
 
     def responses(self, sources: Places, longest_s: float) -> Floats:
         """Heads at all traces after one m3/s begins to flow in at each source: [n_sources, n_traces, n] in bins."""

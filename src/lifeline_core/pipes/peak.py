@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lifeline_core.dsp.delay import main_lobe
+from lifeline_core.pipes.cross import lags as every_lag
+from lifeline_core.pipes.cross import newton
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -20,7 +22,6 @@ Index = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
 FINER = 2  # steps of the correlogram in a sample
-STEP = 64  # lines between the turns that are worked out one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +78,9 @@ class Correlogram:
         return (top / second if second > 0.0 else float("inf")), top / float(size.mean())
 
 
-def turns(at: Index, theta: float) -> Complex:
-    """exp(i theta k) for the lines k: a product of two short tables, exact to a few roundings."""
-    last = int(at[-1]) // STEP + 1
-    rough = np.exp(1j * (theta * STEP) * np.arange(last))
-    fine = np.exp(1j * theta * np.arange(STEP))
-    whole = (rough[:, None] * fine).ravel()
-    return whole[: at.size] if at.size == whole.size else whole[at]
+def turn_of(lag_s: float, fs: float, nperseg: int) -> float:
+    """theta of a lag."""
+    return 2.0 * np.pi * lag_s * fs / nperseg
 
 
 def correlogram(
@@ -92,31 +89,29 @@ def correlogram(
     """R(tau) = sum Re{cross exp(i 2 pi f tau)} / sum |cross| in steps of half a sample, and its peak within max_delay_s.
 
     ``at`` holds neither line 0 nor the last. Lags of segments wrap round, so a quarter of a segment is the most that is looked at;
-    see `lifeline_core.dsp.delay.correlogram`. ValueError where max_delay_s is not in 0 .. that.
+    see `lifeline_core.dsp.delay.correlogram`. Good to 1e-6 (float32, `lifeline_core.pipes.cross.lags`), far below what chance makes
+    of it; `refine` finds the exact place in float64. ValueError where max_delay_s is not in 0 .. that.
     """
     reach = 0.25 * nperseg / fs
     if not 0.0 < max_delay_s <= reach * (1.0 + 1e-9):
         raise ValueError(f"max_delay_s must be above 0 and at most a quarter of a segment, {reach} s, is {max_delay_s}")
     n = FINER * nperseg
     edge, far = int(max_delay_s * fs * FINER * (1.0 + 1e-9)), n // (4 * FINER) * FINER
-    padded = np.zeros(n // 2 + 1, complex)
-    padded[at] = cross
-    size = float(np.abs(cross).sum())
-    r = np.fft.irfft(padded, n)
-    r *= 0.5 * n / size if size > 0.0 else 0.0
-    inside = np.concatenate([r[n - edge :], r[: edge + 1]])
-    beyond = _beyond(r, edge, far)
+    middle = max(edge, far)
+    row = every_lag(at, cross, n, middle)
+    inside = row[middle - edge : middle + edge + 1].copy()  # the row itself may go
+    beyond = _beyond(row, edge, far)
     lags = np.arange(-edge, edge + 1) / (fs * FINER)
     blocked = spans(lags, inside, suppress) if suppress else None
     peak = int(np.argmax(inside if blocked is None or blocked.all() else np.where(blocked, -np.inf, inside)))
     return Correlogram(lags, inside, beyond[0], beyond[1] / (fs * FINER), blocked, peak)
 
 
-def _beyond(r: Real, edge: int, far: int) -> tuple[float, int]:
+def _beyond(row: Real, edge: int, far: int) -> tuple[float, int]:
     """Highest value of the lags edge + 1 .. far of either sign, and its lag in steps; 0 where there are none."""
     if far <= edge:
         return 0.0, 0
-    late, early = r[edge + 1 : far + 1], r[r.size - far : r.size - edge]
+    late, early = row[far + edge + 1 :], row[: far - edge]
     i, k = int(np.argmax(late)), int(np.argmax(early))
     return (float(late[i]), edge + 1 + i) if late[i] >= early[k] else (float(early[k]), k - far)
 
@@ -144,17 +139,5 @@ def refine(at: Index, cross: Complex, fs: float, nperseg: int, lag_s: float, ste
 
     At a peak this is the weighted least squares line through the phase, so there is no error of interpolation.
     """
-    unit = 2.0 * np.pi * fs / nperseg
-    k = at.astype(np.float64)
-    kk = k * k
-    tau = lag_s
-    for _ in range(20):
-        z = cross * turns(at, unit * tau)
-        slope, bend = -float(k @ z.imag), -float(kk @ z.real)
-        if not bend < 0.0:
-            return lag_s
-        move = -slope / (bend * unit)
-        tau = min(max(tau + move, lag_s - step_s), lag_s + step_s)
-        if abs(move) < 1e-15 + 1e-9 * step_s:
-            break
-    return tau
+    unit = turn_of(1.0, fs, nperseg)
+    return newton(at, cross, unit * lag_s, unit * step_s) / unit

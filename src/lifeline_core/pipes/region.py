@@ -64,6 +64,7 @@ def region(graph: PipeGraph, diameter_m: Floats, centre: int, most: int) -> Regi
         [(graph.links[k], names[a[k]], names[b[k]], float(graph.length_m[k]), float(rate[k])) for k in link],
         wave_speed=graph.wave_speed,
         barriers=[names[i] for i in node if graph.barrier[i]],
-        pumps=[(p.name, names[p.falls], names[p.rises]) for p in graph.pumps if p.falls in inside and p.rises in inside],
-    )
+        pumps=[(p.name, names[p.suction], names[p.delivery], p.running)
+               for p in graph.pumps if p.suction in inside and p.delivery in inside],
+    )  # fmt: skip
     return Region(part, node, link, diameter_m[link], cut[node])

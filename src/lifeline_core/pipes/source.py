@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lifeline_core.pipes.band import FEWEST, SIZE_SPREAD, Coherency, common, log10_chance, spread, straight
-from lifeline_core.pipes.peak import FINER, Correlogram, correlogram, refine, turns
+from lifeline_core.pipes.cross import turned
+from lifeline_core.pipes.peak import FINER, Correlogram, correlogram, refine, turn_of
 from lifeline_core.pipes.spectra import OVERLAP_SPREAD, Spectra
 
 Real = NDArray[np.float64]
@@ -120,7 +121,7 @@ def _hunt(co: Coherency, s: Spectra, weighting: str, shared: Real, gamma: Real, 
     at = co.at[near]
     cross = says(co, s, weighting, gamma, near) * co.c[near]
     gram = correlogram(at, cross, co.fs, co.nperseg, limit_s, suppress)
-    along = co.along(gram.lag_s).real
+    along = np.ascontiguousarray(co.along(gram.lag_s).real)
     return Hunt(gram, *log10_chance(co, along, limit_s), along, shared)
 
 
@@ -162,9 +163,10 @@ def _place(co: Coherency, s: Spectra, weighting: str, hunted: Hunt, gamma: Real,
     size = np.abs(cross)
     step = max(1.0 / (FINER * co.fs), 0.5 * np.pi * float(np.sqrt(size.sum() / (size @ (w * w)))) if size.any() else 0.0)
     lag = refine(at, cross, co.fs, co.nperseg, hunted.gram.lag_s, step)
-    turn = turns(at, 2.0 * np.pi * lag * co.fs / co.nperseg)
-    sd, bend = _error(co, c * turn, u, w, gamma[used], co.chance[used], model=weighting == "ht")
-    steady = steadiness(_parts(s, at, (co.sign * u) * turn)) if len(s.parts) > 2 else float("nan")
+    theta = turn_of(lag, co.fs, co.nperseg)
+    sd, bend = _error(co, turned(at, theta, c), u, w, gamma[used], co.chance[used], model=weighting == "ht")
+    weight = turned(at, theta, (co.sign * u).astype(complex)) if len(s.parts) > 2 else u
+    steady = steadiness(_parts(s, at, weight)) if len(s.parts) > 2 else float("nan")
     return lag, sd, steady, bend
 
 

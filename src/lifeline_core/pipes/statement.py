@@ -26,12 +26,15 @@ def burst_finding(
     used : sequence of Heard
         Whose onsets carry it, at least one.
     heads : mapping of node to metres
-        Their steps, where the unit is one of pressure; the flow is read from those that fell.
+        Their steps, where the unit is one of pressure; the flow is read from those that fell, where no records tell it.
     """
     largest = max(used, key=lambda h: (abs(h.step), h.channel))
     best = found[0]
-    flow = burst_flow(graph, best, {node: step for node, step in heads.items() if step < 0})
-    runs = {"flow_m3s": flow.q_m3s, "flow_sd_m3s": flow.sd_m3s} if math.isfinite(flow.q_m3s) else {}
+    flow = event.flow
+    if not flow:
+        read = burst_flow(graph, best, {node: step for node, step in heads.items() if step < 0})
+        flow = (read.q_m3s, read.sd_m3s)
+    runs = {"flow_m3s": flow[0], "flow_sd_m3s": flow[1]} if math.isfinite(flow[0]) else {}
     return Finding(
         kind="burst", t_ns=t_ns, onset_ns=event.onset_ns, active=True, severity=ORANGE, score=len(used) / FEWEST,
         value=largest.step, unit=largest.unit, where=whereabouts(found), quality=sum(h.quality for h in used) / len(used),
@@ -43,6 +46,7 @@ def burst_finding(
             "probability": best.probability,
             **manner(found),
             **runs,
+            **({"reasons": list(event.reasons)} if event.reasons else {}),
         },
     )  # fmt: skip
 

@@ -23,7 +23,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from lifeline_core.dsp.threads import thread_count
-from lifeline_core.pipes.correlation import PASSES, Correlation, analyse, first_look
+from lifeline_core.pipes.correlation import Correlation, settle
 from lifeline_core.pipes.cross import Planes, Transform, clipped, compiled, levelled, samples, wide
 from lifeline_core.pipes.position import Section, travel_time
 from lifeline_core.pipes.spectra import Spectra, checked, cross_spectra, part_length, segment_length, segments_in
@@ -35,7 +35,6 @@ Held = TypeVar("Held", "Row", Planes)
 
 ROOM = 96 << 20  # bytes of rows and transforms that a thread keeps
 BLOCK = 64  # pairs that go to a thread at a time
-VERDICT = ("clipped", "clock_sd_s", "ics", "phat")  # keywords of `analyse` that the first look has no use for
 SEARCH = 1.1  # a search goes this far beyond the travel time, to see what comes from outside
 
 
@@ -150,24 +149,12 @@ class Desk:
         size = nperseg or segment_length(n, fs, pair.max_delay_s)
         if size > n:
             raise ValueError(f"the record must hold at least one segment of {size} samples, holds {n}")
-        return aligned(lambda shift: self.spectra(pair, fs, size, shift), max_delay_s=pair.max_delay_s,
-                       clipped=max(a.clipped, b.clipped), **asked)
+        return settle(lambda shift: self.spectra(pair, fs, size, shift), max_delay_s=pair.max_delay_s,
+                      clipped=max(a.clipped, b.clipped), **asked)
 
 
 def _bytes(kept: Row | Planes) -> int:
     return kept.nbytes if isinstance(kept, Planes) else kept.x.nbytes + kept.raw.nbytes
-
-
-def aligned(spectra: Callable[[int], Spectra], **asked: Any) -> Correlation:
-    """The verdict on spectra(shift), shifted by the delay found, as `correlate` does it; ``asked`` as of `analyse`."""
-    search, shift = {k: v for k, v in asked.items() if k not in VERDICT}, 0
-    for _ in range(PASSES):
-        s = spectra(shift)
-        look = first_look(s, **search)
-        last, shift = shift, look.shift(at=shift)
-        if shift == last:
-            break
-    return analyse(s, **asked, look=look)
 
 
 def survey(x: Rows, pairs: Sequence[Pair], fs: float, *, nperseg: int | None = None, threads: int = 1,

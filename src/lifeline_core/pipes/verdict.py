@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lifeline_core.pipes.band import FEWEST, Coherency, log10_chance
+from lifeline_core.pipes.cross import clipped, samples
 from lifeline_core.pipes.source import Source
 
 Real = NDArray[np.float64]
@@ -23,7 +24,7 @@ class Demands:
     log10_chance: float = -9.0  # of unrelated channels doing as well, over all bands and lags that were open
     coherence: float = 0.0  # mean over the band
     segments: int = 8  # that could be used; those few that are far louder than the rest must be worth half as many
-    steady: float = 0.5  # share of the record's parts that the peak rests on
+    steady: float = 0.65  # share of the record's parts that the peak rests on
     clipped: float = 0.005  # share of samples at the ends
     aligned: float = 0.5  # share of what the channels have in common that must be explained by the delay
     clock_sd_s: float = 1e-3  # of the difference of the two clocks: worse ones cannot be compared
@@ -73,18 +74,11 @@ class Correlation:
 
 
 def clipped_share(x: NDArray[Any]) -> float:
-    """Share of samples that sit at the extremes, where those are more than the samples just short of them; else 0.
+    """Share of the finite samples [n] at the extremes, where those are more than the samples just short of them; else 0.
 
     The tail of noise thins out towards its extremes; the wall of a converter piles samples up there.
     """
-    y = x[np.isfinite(x)]
-    if y.size == 0 or y.min() == y.max():
-        return 0.0
-    low, high = float(y.min()), float(y.max())
-    near = 0.02 * (high - low)
-    at = int(np.count_nonzero((y == low) | (y == high)))
-    short = int(np.count_nonzero(((y > low) & (y <= low + near)) | ((y < high) & (y >= high - near))))
-    return at / y.size if at > short else 0.0
+    return float(clipped(samples(x)))
 
 
 def of_the_records(co: Coherency, used: Mask, demands: Demands, clipped: float, clock_sd_s: float) -> list[str]:
