@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections import Counter
 from datetime import UTC, date, datetime
 from itertools import combinations
 from math import nan
@@ -165,8 +166,17 @@ def _screen(asked: Asked, distance_m: float, speed_mps: float, jobs: int | None,
     for t in found.troubles:
         note(f"{t.word}: {t.subject} {t.text}")
     PEOPLE.print(_screen_table(accepted, len(heard), speed_mps))
+    for reason, count in _refusals(rows):
+        note(f"{count} not: {reason}")
     note(f"written to {asked.out}")
     return 130 if not whole else 0 if any(h.found is not None for h in heard) else 1
+
+
+def _refusals(rows: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    """Why pairs were not accepted: one pair's reason of each kind, the most frequent kind first."""
+    texts = ["; ".join(r["reasons"]) or str(r["verdict"]) for r in rows if r["verdict"] != "leak"]
+    kinds = Counter(t.split(":")[0] for t in texts)
+    return [(next(t for t in texts if t.split(":")[0] == kind), n) for kind, n in kinds.most_common()]
 
 
 def _screen_row(h: Hearing, speed_mps: float) -> dict[str, Any]:
