@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+
 import msgpack
 import numpy as np
 import pytest
@@ -215,3 +217,15 @@ def test_a_pulse_of_demand_says_nothing() -> None:
     r = record("p48")
     for seed in range(3):
         assert play(*transient(list(r.nodes), r.fs), r.noisy(list(r.nodes), seed)) == []
+
+
+@pytest.mark.parametrize("phi", [0.6, 0.9])
+def test_a_morning_of_noise_demand_and_pumps_is_quiet(phi: float, capsys: pytest.CaptureFixture[str]) -> None:
+    """The short form of `python -m bench.transient_study quiet`; docs/pipes.md has the long one's result."""
+    from bench.transient_study import quiet
+
+    quiet(argparse.Namespace(full=False, days=0.25, phi=[phi], channels=8, sd=0.02, seed=77, show=False))
+    told = capsys.readouterr().out
+    assert "false alarms in all: 0" in told
+    switched = int(told.split(" switchings")[0].split()[-1])
+    assert switched > 50

@@ -247,7 +247,7 @@ class Leak(Detector):
         assert heard.begun_ns is not None
         c = analyse(average.spectra(), weighting=p.weighting, band=p.band, max_delay_s=self._limit_s(average.fs),
                     mains_hz=p.mains_hz, polarity="inverted" if p.inverted else "same", demands=self._demands,
-                    clipped=max(heard.ends_a, heard.ends_b) / heard.samples)
+                    clipped=max(heard.ends_a, heard.ends_b) / heard.samples, ics=True)
         skew = heard.skew_s / average.seen
         delay = c.delay_s + skew
         clock_sd, clock = self._clock()
