@@ -109,7 +109,6 @@ class Modal(Detector):
         plan = Plan(p.learn, p.train, p.confirm, YEAR_S * NS / self._every_ns, p.false_alarms_per_year)
         self._watch = Surveillance(plan, p.window_s, self._weather.columns)
         self._boundary: int | None = None
-        self._last_ns = 0
         self._on = dict.fromkeys(self.KINDS, (0, 0))  # onset, severity
         self._waiting: list[tuple[int, bool, Modes]] = []  # windows that wait for their weather
         self._said: Verdict | None = None
@@ -156,7 +155,6 @@ class Modal(Detector):
             if at < block.n:
                 found += self._close(self._boundary, block)
                 self._boundary = None
-        self._last_ns = block.time_ns(block.n - 1)
         return found
 
     @staticmethod

@@ -76,7 +76,7 @@ def run_length(threshold: float, drift: float, shift: float = 0.0) -> float:
     D. Siegmund, Sequential Analysis (1985), 2.6; within some percent for run lengths above a few samples.
 
     >>> round(run_length(4.0, 0.5), 1)
-    338.2
+    338.1
     """
     d, b = drift - shift, threshold + 1.166
     if abs(d) < 1e-9:
