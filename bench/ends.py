@@ -18,6 +18,7 @@ from lifeline_core.config import read_city
 from lifeline_core.service import Service, serve
 from lifeline_core.service.bell import Bell
 from lifeline_core.service.receive import open_receiver
+from lifeline_core.service.sockets import end
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -102,7 +103,7 @@ def bare_main(pipe: Any, address: str) -> None:
         for _ in range(n):
             socket.recv_multipart()
         pipe.send(time.monotonic_ns())
-    context.destroy(0)
+    end(context)
 
 
 def loop_main(pipe: Any, address: str) -> None:
@@ -120,7 +121,7 @@ def loop_main(pipe: Any, address: str) -> None:
         pipe.send(time.monotonic_ns())
     receiver.close()
     socket.close(0)
-    context.destroy(0)
+    end(context)
 
 
 class End:

@@ -14,6 +14,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -45,6 +46,13 @@ def _crc_table() -> list[int]:
 
 
 _TABLE = _crc_table()
+
+
+def end(context: zmq.Context[Any]) -> None:
+    """Close a context; libzmq now and then waits for ever in there, and a test must not."""
+    ending = threading.Thread(target=context.destroy, args=(0,), daemon=True)
+    ending.start()
+    ending.join(5)
 
 
 def crc32c(data: bytes) -> int:

@@ -13,6 +13,7 @@ import zmq
 
 from lifeline_core import wire
 from lifeline_core.service.device import Device, head
+from lifeline_core.service.sockets import end
 
 NS = 1_000_000_000
 
@@ -49,7 +50,7 @@ class Script:
 def script() -> Iterator[Script]:
     script = Script()
     yield script
-    script.context.destroy(0)
+    end(script.context)
 
 
 def pump_until(device: Device, condition: Any, timeout: float = 5.0) -> None:

@@ -18,6 +18,7 @@ from lifeline_core.model import NS, Alarm
 from lifeline_core.service import Device, FeedClient, FeedRefused, Service
 from lifeline_core.service.desk import Desk
 from lifeline_core.service.requests import MAX_BODY, understand
+from lifeline_core.service.sockets import end
 from tests.service_city import DEVICE, T0, frame, make_city, read_all, running, send_second, until
 
 
@@ -46,7 +47,7 @@ def ask(service: Service, *parts: bytes, kind: int = zmq.DEALER) -> list[bytes]:
     socket.connect(service.endpoints["feed"])
     socket.send_multipart(parts)
     got = socket.recv_multipart() if socket.poll(5000) else []
-    context.destroy(0)
+    end(context)
     return got
 
 
@@ -157,7 +158,7 @@ def test_a_giant_request_cuts_its_sender_off_only(service: Service, feed: FeedCl
     socket.connect(service.endpoints["feed"])
     socket.send(bytes(20 * MAX_BODY))
     assert not socket.poll(300)
-    context.destroy(0)
+    end(context)
     assert feed.stats()["frames"] >= 20
 
 

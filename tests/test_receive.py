@@ -14,6 +14,7 @@ from lifeline_core.errors import StoreError
 from lifeline_core.service import receive
 from lifeline_core.service.bell import Bell
 from lifeline_core.service.receive import AGAIN, FRAME, GATEWAY, GONE, RUBBISH, SENT, CompiledReceiver, PlainReceiver
+from lifeline_core.service.sockets import end
 
 ARENA = 1 << 16
 
@@ -53,7 +54,7 @@ class Ends:
     def close(self) -> None:
         self.receiver.close()
         self.bell.close()
-        self.context.destroy(0)
+        end(self.context)
 
 
 @pytest.fixture(params=[CompiledReceiver, PlainReceiver])
@@ -133,6 +134,19 @@ def test_a_reply_to_a_connection_that_left_is_gone_and_to_a_full_one_waits(ends:
         time.sleep(0.01)
     body = b"y" * (1 << 20)
     assert AGAIN in [s for _ in range(200) for s in ends.receiver.reply([(numbers[b"LLF1b"], body)])]
+
+
+def test_a_context_that_does_not_end_is_left_behind() -> None:
+    ended = threading.Event()
+
+    class Stuck:
+        def destroy(self, linger_ms: int) -> None:
+            assert linger_ms == 7
+            ended.wait(10)
+
+    assert not end(Stuck(), 0.02, linger_ms=7)  # type: ignore[arg-type]
+    ended.set()
+    assert end(zmq.Context())
 
 
 def test_a_reconnect_under_the_same_identity_keeps_its_number(ends: Ends) -> None:
@@ -230,4 +244,4 @@ def test_which_receiver_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert opened.name == "plain" and "zmq_msg_recv" in why
     with pytest.raises(StoreError, match="cannot run here"):
         receive.open_receiver(socket, -1, arena_bytes=ARENA, receiver="compiled")
-    context.destroy(0)
+    end(context)

@@ -28,6 +28,7 @@ from lifeline_core.engine import Engine
 from lifeline_core.errors import ConfigError, StoreError
 from lifeline_core.model import NS
 from lifeline_core.service import Device, FeedClient, LiveView, Service
+from lifeline_core.service.sockets import end
 from lifeline_core.store.journal import FRAME, TICK, Journal
 from tests.service_city import (
     DEVICE,
@@ -83,7 +84,7 @@ class Wire:
         raise AssertionError(f"no acknowledgement of {seq}, the last was {last}")
 
     def close(self) -> None:
-        self.context.destroy(0)
+        end(self.context)
 
     def __enter__(self) -> Wire:
         return self
@@ -252,7 +253,7 @@ def test_200_connections_come_and_go(shared: Service) -> None:
         else:
             dealer.poll(20)
         dealer.close()
-    context.destroy(0)
+    end(context)
     assert shared.health()["ready"]
 
 

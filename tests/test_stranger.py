@@ -137,7 +137,7 @@ CITY = "".join(
 def ctx() -> Iterator[zmq.Context[Any]]:
     context: zmq.Context[Any] = zmq.Context()
     yield context
-    context.destroy(linger=0)
+    stranger.end(context)
 
 
 @pytest.fixture(scope="module")
@@ -988,7 +988,7 @@ def wild_streams(seed: int) -> dict[int, list[bytes]]:
         streams[17] = [girder.frame(hum(0.4 if k < 250 else 0.01, 5)) for k in range(350)]
         girder.close()
     finally:
-        context.destroy(linger=0)
+        stranger.end(context)
     return streams
 
 

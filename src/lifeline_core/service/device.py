@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike
 
 from lifeline_core import wire
 from lifeline_core.service.heads import Head, Stream, head
+from lifeline_core.service.sockets import end
 
 __all__ = ["Device", "Head", "Stream", "head"]
 
@@ -300,7 +301,7 @@ class Device:
     def close(self) -> None:
         self._socket.close(0)
         if self._own_context is not None:
-            self._own_context.term()
+            end(self._own_context)
 
     def __enter__(self) -> Device:
         return self

@@ -12,6 +12,7 @@ import zmq
 from lifeline_core import wire
 from lifeline_core.errors import CommandRefused
 from lifeline_core.model import Alarm
+from lifeline_core.service.sockets import end
 
 
 class FeedRefused(CommandRefused):
@@ -104,7 +105,7 @@ class FeedClient:
     def close(self) -> None:
         self._socket.close(0)
         if self._own_context is not None:
-            self._own_context.term()
+            end(self._own_context)
 
     def __enter__(self) -> FeedClient:
         return self
@@ -135,4 +136,4 @@ class LiveView:
     def close(self) -> None:
         self._socket.close(0)
         if self._own_context is not None:
-            self._own_context.term()
+            end(self._own_context)

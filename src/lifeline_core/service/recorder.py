@@ -11,7 +11,7 @@ import zmq
 
 from lifeline_core import wire
 from lifeline_core.service.device import head
-from lifeline_core.service.sockets import address, bind
+from lifeline_core.service.sockets import address, bind, end
 
 CREDIT = 4 << 20
 LARGEST = 16 << 20
@@ -32,7 +32,7 @@ class Recorder:
             self._socket = bind(self._context, zmq.ROUTER, endpoint, "ingest", {zmq.MAXMSGSIZE: LARGEST})
         except BaseException:
             self._file.close()
-            self._context.term()
+            end(self._context)
             raise
         self.address = address(self._socket)
         self._acked: dict[tuple[int, int, int], int] = {}
@@ -87,7 +87,7 @@ class Recorder:
         os.fsync(self._file.fileno())
         self._file.close()
         self._socket.close(0)
-        self._context.term()
+        end(self._context)
 
     def __enter__(self) -> Recorder:
         return self

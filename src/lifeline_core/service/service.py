@@ -35,6 +35,7 @@ from lifeline_core.service.recovery import Start, recover
 from lifeline_core.service.replies import Replies
 from lifeline_core.service.requests import MAX_BODY, Requests
 from lifeline_core.service.runner import Runner
+from lifeline_core.service.sockets import end
 from lifeline_core.service.trouble import damage_alarm
 from lifeline_core.store.deadletter import DeadLetters
 from lifeline_core.store.outbox import Outbox
@@ -108,7 +109,7 @@ class Service:
         for problem in self.problems:
             self.log.warning("start-problem: " + problem.split(":")[0], problem=problem)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        undo.callback(context.destroy, 500)
+        undo.callback(end, context, linger_ms=500)
         ingest, live, feed = self._bind(context, undo)
         self._box = DeadLetterBox(DeadLetters(data_dir / "dead-letters", settings.dead_letter_mib << 20), self.log)
         undo.callback(self._box.close)
