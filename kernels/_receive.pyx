@@ -24,6 +24,7 @@ cdef extern from "receive.h":
         size_t (*msg_size)(const ll_zmq_msg *) noexcept nogil
         int (*msg_more)(const ll_zmq_msg *) noexcept nogil
         int (*msg_close)(ll_zmq_msg *) noexcept nogil
+        const char *(*msg_gets)(const ll_zmq_msg *, const char *) noexcept nogil
         int (*poll)(ll_zmq_item *, int, long) noexcept nogil
         int (*err)() noexcept nogil
     ctypedef struct ll_receiver:
@@ -35,7 +36,10 @@ cdef extern from "receive.h":
         int64_t *offsets
         int64_t *lengths
         uint32_t *sources
+        uint32_t *users
         uint8_t *kinds
+        const char *keys
+        uint32_t n_keys
         long cap, n
         uint64_t messages, bytes, rubbish, waits
         int error
@@ -50,7 +54,7 @@ cdef extern from "receive.h":
 cdef const ll_receive_api *K = ll_receive()
 
 SYMBOLS = ("zmq_msg_init", "zmq_msg_init_size", "zmq_msg_recv", "zmq_msg_send", "zmq_msg_data", "zmq_msg_size",
-           "zmq_msg_more", "zmq_msg_close", "zmq_poll", "zmq_errno")
+           "zmq_msg_more", "zmq_msg_close", "zmq_msg_gets", "zmq_poll", "zmq_errno")
 
 
 def addresses(str path) -> dict:
@@ -64,21 +68,29 @@ cdef class Loop:
 
     cdef ll_receiver r
     cdef bint is_open
-    cdef readonly object arena, offsets, lengths, sources, kinds
+    cdef readonly object arena, offsets, lengths, sources, users, kinds
+    cdef bytes keys
 
     def __cinit__(self, dict zmq, uintptr_t socket, int wake_fd, size_t arena_bytes, long messages, uint32_t peers,
-                  uint32_t first_number):
+                  uint32_t first_number, object keys=()):
         memset(&self.r, 0, sizeof(self.r))
         self.arena = np.empty(arena_bytes, dtype=np.uint8)
         self.offsets = np.empty(messages, dtype=np.int64)
         self.lengths = np.empty(messages, dtype=np.int64)
         self.sources = np.empty(messages, dtype=np.uint32)
+        self.users = np.empty(messages, dtype=np.uint32)
         self.kinds = np.empty(messages, dtype=np.uint8)
         cdef uint8_t[::1] arena = self.arena
         cdef int64_t[::1] offsets = self.offsets
         cdef int64_t[::1] lengths = self.lengths
         cdef uint32_t[::1] sources = self.sources
+        cdef uint32_t[::1] users = self.users
         cdef uint8_t[::1] kinds = self.kinds
+        if any(len(key) != 40 or b"\0" in key for key in keys) or list(keys) != sorted(keys):
+            raise ValueError("receive: keys must be of 40 characters each and in rising order")
+        self.keys = b"".join(key + b"\0" for key in keys)
+        self.r.keys, self.r.n_keys = self.keys, len(keys)
+        self.r.users = &users[0]
         self.r.arena, self.r.arena_cap = &arena[0], arena_bytes
         self.r.offsets, self.r.lengths, self.r.sources, self.r.kinds = &offsets[0], &lengths[0], &sources[0], &kinds[0]
         self.r.cap = messages
@@ -92,6 +104,7 @@ cdef class Loop:
         self.r.zmq.msg_size = <size_t (*)(const ll_zmq_msg *) noexcept nogil> <uintptr_t> zmq["zmq_msg_size"]
         self.r.zmq.msg_more = <int (*)(const ll_zmq_msg *) noexcept nogil> <uintptr_t> zmq["zmq_msg_more"]
         self.r.zmq.msg_close = <int (*)(ll_zmq_msg *) noexcept nogil> <uintptr_t> zmq["zmq_msg_close"]
+        self.r.zmq.msg_gets = <const char *(*)(const ll_zmq_msg *, const char *) noexcept nogil> <uintptr_t> zmq["zmq_msg_gets"]
         self.r.zmq.poll = <int (*)(ll_zmq_item *, int, long) noexcept nogil> <uintptr_t> zmq["zmq_poll"]
         self.r.zmq.err = <int (*)() noexcept nogil> <uintptr_t> zmq["zmq_errno"]
         raise_status(K.open(&self.r, peers, first_number), "receive")

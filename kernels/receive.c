@@ -53,6 +53,7 @@ static ll_peer *peer_of(ll_receiver *r, const uint8_t *id, size_t len) {
     }
     r->table[at] = slot + 1;
     p->number = number;
+    p->user = 0;
     p->delimited = 0;
     p->len = (uint8_t)len;
     memcpy(p->id, id, len);
@@ -88,29 +89,48 @@ static void close_(ll_receiver *r) {
     r->holding = 0;
 }
 
+/* Whose key the message in `part` came under. A connection keeps its key, so mostly one comparison does. */
+static uint32_t user_of(ll_receiver *r, ll_peer *peer) {
+    if (!r->n_keys) return 0;
+    const char *key = r->zmq.msg_gets(&r->part, "User-Id");
+    if (!key) return peer->user = 0;
+    if (peer->user && !strncmp(key, r->keys + (size_t)LL_KEY * (peer->user - 1), LL_KEY)) return peer->user;
+    uint32_t low = 0, high = r->n_keys;
+    while (low < high) {
+        const uint32_t mid = low + (high - low) / 2;
+        const int order = strncmp(r->keys + (size_t)LL_KEY * mid, key, LL_KEY);
+        if (order == 0) return peer->user = mid + 1;
+        if (order < 0) low = mid + 1;
+        else high = mid;
+    }
+    return peer->user = 0;
+}
+
 /* Bytes into the arena; the caller has seen to the room. */
-static void keep(ll_receiver *r, const uint8_t *bytes, size_t len, uint32_t source, uint8_t kind) {
+static void keep(ll_receiver *r, const uint8_t *bytes, size_t len, uint32_t source, uint32_t user, uint8_t kind) {
     memcpy(r->arena + r->used, bytes, len);
     r->offsets[r->n] = (int64_t)r->used;
     r->lengths[r->n] = (int64_t)len;
     r->sources[r->n] = source;
+    r->users[r->n] = user;
     r->kinds[r->n] = kind;
     r->used += len;
     r->n++;
 }
 
 /* The payload in `part`; 0 when it has to wait for an empty arena. */
-static int take(ll_receiver *r, uint32_t source) {
+static int take(ll_receiver *r, uint32_t source, uint32_t user) {
     const size_t len = r->zmq.msg_size(&r->part);
     if (len > r->arena_cap - r->used) {
         r->holding = 1;
         r->held_source = source;
+        r->held_user = user;
         return 0;
     }
     const uint8_t *bytes = r->zmq.msg_data(&r->part);
     const uint8_t first = bytes[0];
     const int map = (first & 0xf0) == 0x80 || first == 0xde || first == 0xdf; /* msgpack: fixmap, map 16, map 32 */
-    keep(r, bytes, len, source, map ? LL_GATEWAY : LL_FRAME);
+    keep(r, bytes, len, source, user, map ? LL_GATEWAY : LL_FRAME);
     r->messages++;
     r->bytes += len;
     r->holding = 0;
@@ -118,7 +138,7 @@ static int take(ll_receiver *r, uint32_t source) {
 }
 
 /* Swallows the rest of a message that is none of ours and keeps its first bytes. */
-static void rubbish(ll_receiver *r, uint32_t source) {
+static void rubbish(ll_receiver *r, uint32_t source, uint32_t user) {
     uint8_t kept[LL_RUBBISH_KEPT];
     size_t have = 0;
     for (;;) {
@@ -131,7 +151,7 @@ static void rubbish(ll_receiver *r, uint32_t source) {
     }
     if (have > r->arena_cap - r->used) have = r->arena_cap - r->used;
     r->rubbish++;
-    keep(r, kept, have, source, LL_RUBBISH);
+    keep(r, kept, have, source, user, LL_RUBBISH);
 }
 
 /* One message; 1 taken, 0 the arena is full, -1 nothing there or an error (r->error). */
@@ -145,12 +165,13 @@ static int one(ll_receiver *r) {
         if (r->zmq.msg_recv(&r->part, r->socket, DONTWAIT) < 0) return -1;
         delimited = 1;
     }
+    const uint32_t user = user_of(r, peer);
     if (r->zmq.msg_more(&r->part) || r->zmq.msg_size(&r->part) == 0) {
-        rubbish(r, peer->number);
+        rubbish(r, peer->number, user);
         return 1;
     }
     peer->delimited = delimited;
-    return take(r, peer->number);
+    return take(r, peer->number, user);
 }
 
 static long drain(ll_receiver *r, long wait_ms, long gather_us) {
@@ -158,7 +179,7 @@ static long drain(ll_receiver *r, long wait_ms, long gather_us) {
     r->n = 0;
     r->used = 0;
     r->error = 0;
-    if (r->holding && !take(r, r->held_source)) return LL_FULL; /* larger than the whole arena: the caller's limits are wrong */
+    if (r->holding && !take(r, r->held_source, r->held_user)) return LL_FULL; /* larger than the whole arena: the caller's limits are wrong */
     while (r->n < r->cap) {
         const int got = one(r);
         if (got == 1) continue;

@@ -9,11 +9,14 @@
  *        |                                              [id][][payload]    a device that uses REQ: replies get the empty part too
  *        v                                              anything else      rubbish: the first bytes are kept for the dead letters
  *     arena   payload payload payload ...
- *     offsets[k], lengths[k], sources[k] (connection number), kinds[k]
+ *     offsets[k], lengths[k], sources[k] (connection number), users[k], kinds[k]
  *
  * A connection number stands for an identity: 32 bits, never 0, given in order from a random first one. The last
  * `peers` identities are remembered; an older one that speaks again gets a new number, and its old number means
- * nobody. So the table is bounded, and a number out of an earlier life of the process means nobody as well. */
+ * nobody. So the table is bounded, and a number out of an earlier life of the process means nobody as well.
+ *
+ * A user is the owner of a CURVE key: its place, from 1, in the sorted list of keys; 0: no key, or none of the list. It
+ * is asked of every message, because an identity is chosen by whoever connects and says nothing of the key. */
 #ifndef LL_RECEIVE_H
 #define LL_RECEIVE_H
 
@@ -43,6 +46,7 @@ typedef struct {
     size_t (*msg_size)(const ll_zmq_msg *);
     int (*msg_more)(const ll_zmq_msg *);
     int (*msg_close)(ll_zmq_msg *);
+    const char *(*msg_gets)(const ll_zmq_msg *, const char *);
     int (*poll)(ll_zmq_item *, int, long);
     int (*err)(void);
 } ll_zmq;
@@ -55,8 +59,11 @@ enum { LL_SENT = 0, LL_AGAIN = 1, LL_GONE = 2 };
 
 enum { LL_RUBBISH_KEPT = 4096 };
 
+enum { LL_KEY = 41 }; /* of Z85, and its end */
+
 typedef struct {
     uint32_t number; /* 0: the slot is free */
+    uint32_t user;   /* of its last message */
     uint8_t delimited, len, id[256];
 } ll_peer;
 
@@ -68,9 +75,12 @@ typedef struct {
     uint8_t *arena;
     size_t arena_cap, used;
     int64_t *offsets, *lengths;
-    uint32_t *sources;
+    uint32_t *sources, *users;
     uint8_t *kinds;
     long cap, n;
+
+    const char *keys; /* n_keys strings of LL_KEY bytes, in rising order */
+    uint32_t n_keys;
 
     ll_peer *peers;   /* slot = number & mask */
     uint32_t *table;  /* open addressing, 2 * peers entries: slot + 1, 0 free */
@@ -78,7 +88,7 @@ typedef struct {
 
     ll_zmq_msg id, part; /* reused: recv closes what a message held before */
     int holding;         /* `part` is a payload the arena had no room for */
-    uint32_t held_source;
+    uint32_t held_source, held_user;
 
     uint64_t messages, bytes, rubbish, waits;
     int error; /* errno of the call that ended a drain */

@@ -233,7 +233,7 @@ def test_the_hash_knows_what_matters(tmp_path: Path) -> None:
         (
             "[site.north-main]",
             "[sites.x]\n[site.north-main]",
-            "sites: unknown section (known: service, site, channel, watch); did you mean site?",
+            "sites: unknown section (known: service, security, client, site, channel, watch); did you mean site?",
         ),
         (
             "[site.north-main]",

@@ -19,7 +19,7 @@ FLOORS = [
     {"engine", "store"},
     {"networks", "runs"},
     {"alarms"},
-    {"config", "example", "domains", "fields", "keys", "watches"},
+    {"config", "example", "domains", "fields", "keys", "security", "watches"},
     {"detectors"},
     {"bridges", "pipes"},
     {"dsp"},

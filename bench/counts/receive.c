@@ -24,6 +24,7 @@ static void *data(ll_zmq_msg *m) { return (void *)(uintptr_t)of(m)->data; }
 static size_t size(const ll_zmq_msg *m) { return of(m)->len; }
 static int more(const ll_zmq_msg *m) { return of(m)->more; }
 static int shut(ll_zmq_msg *m) { return init(m); }
+static const char *gets_(const ll_zmq_msg *m, const char *property) { return (void)m, (void)property, NULL; }
 static int err(void) { return EAGAIN; }
 static int poll_(ll_zmq_item *items, int n, long ms) { return (void)items, (void)n, (void)ms, 0; }
 static int send_(ll_zmq_msg *m, void *socket, int flags) { return (void)socket, (void)flags, replies++, (int)of(m)->len; }
@@ -40,10 +41,10 @@ void count_receive(void) {
     memcpy(payload, "LLF1", 4);
     for (int i = 0; i < PEERS; i++) names[i][4] = (uint8_t)i;
     ll_receiver *r = count_memory(sizeof *r);
-    r->zmq = (ll_zmq){init, init_size, recv_, send_, data, size, more, shut, poll_, err};
+    r->zmq = (ll_zmq){init, init_size, recv_, send_, data, size, more, shut, gets_, poll_, err};
     r->wake_fd = -1, r->cap = N, r->arena_cap = (size_t)N * LENGTH, r->arena = count_memory(r->arena_cap);
     r->offsets = count_memory(N * sizeof *r->offsets), r->lengths = count_memory(N * sizeof *r->lengths);
-    r->sources = count_memory(N * sizeof *r->sources), r->kinds = count_memory(N);
+    r->sources = count_memory(N * sizeof *r->sources), r->users = count_memory(N * sizeof *r->users), r->kinds = count_memory(N);
     COUNT_IS(!k->open(r, 64, 1));
 
     count_begin();
@@ -57,5 +58,5 @@ void count_receive(void) {
     count_end("receive.reply");
     COUNT_IS(!rc && replies == 2 * N && status[N - 1] == LL_SENT);
     k->close(r);
-    free(r->arena), free(r->offsets), free(r->lengths), free(r->sources), free(r->kinds), free(status), free(r);
+    free(r->arena), free(r->offsets), free(r->lengths), free(r->sources), free(r->users), free(r->kinds), free(status), free(r);
 }

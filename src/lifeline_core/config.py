@@ -3,6 +3,8 @@
 ::
 
     [service]                 optional: addresses, directories, limits of the service
+    [security]                optional: who is let in (plain sockets on loopback without it)
+    [client.NAME]             a public key, and what its owner may do
     [site.NAME]               a place: its domain, its weight, its pipe network
     [channel.NAME]            one measured quantity of one device
     [watch.NAME]              one detector over channels of one site
@@ -31,11 +33,13 @@ from lifeline_core.keys import CHECKS, KEYS, ServiceTable
 from lifeline_core.model import Channel, City, Site
 from lifeline_core.pipes.epanet import read_inp
 from lifeline_core.pipes.graph import PipeGraph
+from lifeline_core.security import read_security
 from lifeline_core.watches import Draft, add_health_watches, read_watch
 
 __all__ = ["Check", "check_city", "describe", "example_config", "load_city", "read_city"]
 
 SECTIONS = tuple(KEYS)
+PLAIN = ("service", "security")  # one table each; the others are tables by name
 
 
 class Check(NamedTuple):
@@ -95,6 +99,8 @@ class _Reader(Draft):
             channels=_sorted(self.channels),
             watches=_sorted(self.watches),
             service=self.service,
+            security=self.security,
+            clients=_sorted(self.clients),
         )
         return msgspec.structs.replace(city, hash=_hash(city))
 
@@ -107,8 +113,9 @@ class _Reader(Draft):
         for section in table:
             if section not in SECTIONS:
                 self.faults.unknown("", section, SECTIONS, "section")
-        self.tables = {section: self._named(section, table.get(section, {})) for section in SECTIONS[1:]}
+        self.tables = {section: self._named(section, table.get(section, {})) for section in SECTIONS if section not in PLAIN}
         self._service(table.get("service", {}))
+        read_security(self, self.base, table.get("security", {}))
         self.domains = domains.load(self.faults, self._profile_files())
         for name, content in self.tables["site"].items():
             self._site(name, content)

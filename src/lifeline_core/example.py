@@ -13,15 +13,20 @@ from lifeline_core import detectors, domains
 from lifeline_core.detectors.base import Detector
 from lifeline_core.fields import Faults, description, toml, type_text
 from lifeline_core.keys import KEYS, ServiceTable
-from lifeline_core.model import Channel, Site
+from lifeline_core.model import Channel, Client, Security, Site
 
 WIDTH = 120
+EXAMPLE_KEY = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"  # of libzmq's manual page zmq_curve: nobody's
 
 _HEAD = """\
 # lifeline-core: every section and key of a configuration. This text is itself a configuration without faults.
 #
 # Names of sites, channels and watches are [a-z0-9-]+. Unknown keys are faults. Severities are 1 blue, 2 yellow,
 # 3 orange, 4 red, everywhere. A key that is commented out is optional and has no default.
+"""
+_SECURITY_HEAD = """\
+# Without this section the sockets are plain and must be on loopback. Keys are made by lifeline-core keygen, one [client.NAME]
+# for each device (or gateway), reader and operator.
 """
 _WATCH_HEAD = """\
 # A watch is one detector over channels of one site. With a profile it needs nothing more; every key of the
@@ -48,9 +53,11 @@ def example_config() -> str:
     """A whole configuration in which every key stands with its meaning, type and default."""
     known = domains.load(Faults())
     parts = [_HEAD, "[service]\n" + _keys(ServiceTable, "service", {})]
+    parts.append(_SECURITY_HEAD + "[security]\n" + _keys(Security, "security", {}))
+    parts.append("[client.logger-1]\n" + _keys(Client, "client", {"key": EXAMPLE_KEY, "devices": [1]}))
     shown = _shown(known)
     for domain in dict.fromkeys(profile.domain for profile in shown.values()):
-        parts.append(_site(domain, known.names, first=len(parts) == 2))
+        parts.append(_site(domain, known.names, first=len(parts) == 4))
     for number, (name, profile) in enumerate(shown.items()):
         parts += _channels(number, profile, detectors.find(name), first=number == 0)
     for number, (name, profile) in enumerate(shown.items()):

@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from lifeline_core.model import CONSEQUENCES, Service
+from lifeline_core.model import CONSEQUENCES, ROLES, Service
 
 DURABILITIES = ("process", "disk", "none")
+MODES = ("local", "plain", "curve")
 
 
 class Key(NamedTuple):
@@ -44,6 +45,18 @@ def is_endpoint(text: str) -> bool:
     if found:
         return found[1] == "*" or int(found[1]) <= 65535
     return bool(re.fullmatch(r"ipc://\S+", text))
+
+
+def is_local(text: str) -> bool:
+    """Whether only this machine reaches an endpoint.
+
+    >>> [is_local(t) for t in ("tcp://127.0.0.1:0", "ipc:///run/x", "tcp://[::1]:5550", "tcp://*:5550", "tcp://10.0.0.1:1")]
+    [True, True, True, False, False]
+    """
+    return bool(re.match(r"ipc://|tcp://(127\.\d+\.\d+\.\d+|localhost|\[::1\]):", text))
+
+
+_Z85 = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 
 
 def _is_host_port(text: str) -> bool:
@@ -92,6 +105,27 @@ KEYS: dict[str, dict[str, Key]] = {
         "health": Key("watch the health of every device without being told to"),
         "profiles_dir": Key("directory with further profile files, relative to this file"),
     },
+    "security": {
+        "mode": Key(
+            "local = plain sockets that only this machine reaches; plain = the same on any address, asked for by name; "
+            "curve = encrypted, known keys only",
+            f"must be one of {', '.join(MODES)}",
+            lambda v: v in MODES,
+        ),
+        "key_file": Key("the service's secret key (lifeline-core keygen), a path relative to this file", "must not be empty", bool),
+    },
+    "client": {
+        "key": Key("its public key", "must be the 40 characters of a CURVE key (Z85)", lambda v: bool(_Z85.fullmatch(v))),
+        "role": Key(
+            "device = sends frames of its devices; reader = reads and acknowledges alarms; operator = handles them, too",
+            f"must be one of {', '.join(ROLES)}",
+            lambda v: v in ROLES,
+        ),
+        "devices": Key("numbers of the devices it may speak for", "must be from 0 to 4294967295 each",
+                       lambda v: all(0 <= d < 2**32 for d in v)),
+        "max_frames_s": Key("frames a second it may send over some seconds", "must be above 0", _positive),
+        "max_kib_s": Key("KiB a second it may send over some seconds", "must be above 0", _positive),
+    },
     "site": {
         "domain": Key(_DOMAIN),
         "lon": Key("longitude, degrees east, WGS84", "must be from -180 to 180", _within(-180, 180)),
@@ -132,6 +166,7 @@ KEYS: dict[str, dict[str, Key]] = {
         "channels": Key("one or more [channel.*] of that site, in the detector's order"),
         "profile": Key("a row of profiles/: a detector with limits; any key beside it overrides"),
         "detector": Key("instead of a profile: a row of the table of detectors"),
+        "clean": Key("takes spikes, impossible values and still stands out before the detector; a table of keys, or true"),
     },
 }
 

@@ -208,7 +208,8 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watch(msgspec.Struct, frozen=True, kw_only=True):
-    """One detector over one or more channels of one site. ``params`` is the detector's own PARAMS struct."""
+    """One detector over one or more channels of one site. ``params`` is the detector's own PARAMS struct, ``clean`` says how
+    samples are cleaned before it sees them (None: not at all)."""
 
     name: str
     site: str
@@ -216,6 +217,7 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
     detector: str
     profile: str = ""
     params: Any = None
+    clean: Any = None
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -237,6 +239,27 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     health: bool = True  # watch every device without being told to
 
 
+ROLES = ("device", "reader", "operator")
+
+
+class Client(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may connect under CURVE: a public key, and what its owner may do."""
+
+    name: str
+    key: str
+    role: str = "device"
+    devices: tuple[int, ...] = ()
+    max_frames_s: float | None = None
+    max_kib_s: float | None = None
+
+
+class Security(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the sockets are guarded."""
+
+    mode: str = "local"
+    key_file: str | None = None  # of the service: public and secret key
+
+
 class City(msgspec.Struct, frozen=True, kw_only=True):
     """A whole configuration, checked."""
 
@@ -244,4 +267,6 @@ class City(msgspec.Struct, frozen=True, kw_only=True):
     channels: dict[str, Channel]
     watches: dict[str, Watch]
     service: Service = Service()
+    security: Security = Security()
+    clients: dict[str, Client] = {}
     hash: str = ""

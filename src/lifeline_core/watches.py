@@ -9,11 +9,13 @@ import msgspec
 
 from lifeline_core import detectors, domains
 from lifeline_core.detectors.base import Detector, Group
-from lifeline_core.fields import Faults, near, read
+from lifeline_core.detectors.cleaned import Clean
+from lifeline_core.fields import Faults, convert, near, read
 from lifeline_core.keys import KEYS, ServiceTable
-from lifeline_core.model import Channel, Site, Watch
+from lifeline_core.model import Channel, Client, Security, Site, Watch
 
 _WATCH_KEYS = tuple(KEYS["watch"])
+_RAW = ("health", "quality")  # detectors that look for what cleaning takes out
 
 
 class _WatchHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +25,7 @@ class _WatchHead(msgspec.Struct, frozen=True, kw_only=True):
     channels: list[str]
     profile: str | None = None
     detector: str | None = None
+    clean: Clean | bool | None = None
 
 
 class Draft:
@@ -33,6 +36,8 @@ class Draft:
         self.warnings = Faults()
         self.tables: dict[str, dict[str, dict[str, Any]]] = {}
         self.service = ServiceTable()
+        self.security = Security()
+        self.clients: dict[str, Client] = {}
         self.domains = domains.Domains((), {})
         self.sites: dict[str, Site] = {}
         self.channels: dict[str, Channel] = {}
@@ -58,6 +63,7 @@ def read_watch(draft: Draft, name: str, content: Mapping[str, Any]) -> None:
         return
     given = {k: v for k, v in content.items() if k not in _WATCH_KEYS}
     params = _params(draft, path, values["detector"], detector, given, profile)
+    clean = _clean(draft, path, values, profile)
     if channels is not None:
         aside = detector.aside(params)
         _fit(draft, path, values["detector"], detector, channels, aside)
@@ -72,10 +78,26 @@ def read_watch(draft: Draft, name: str, content: Mapping[str, Any]) -> None:
         detector=values["detector"],
         profile=values.get("profile", ""),
         params=params,
+        clean=clean,
     )
     if watch.site in draft.sites:
         _try(draft, path, detector, watch, channels)
     draft.watches[name] = watch
+
+
+def _clean(draft: Draft, path: str, values: Mapping[str, Any], profile: domains.Profile | None) -> Clean | None:
+    """How the samples are cleaned: the watch's own word, else its profile's; None: not at all."""
+    where, wanted, before = f"{path}.clean", values.get("clean"), len(draft.faults)
+    if wanted is None and profile is not None and "clean" in profile.defaults:
+        inner = Faults()
+        wanted = convert(profile.defaults["clean"], Clean | bool, where, inner)
+        draft.faults.extend(f"{fault} (from profile {profile.name})" for fault in inner)
+    clean = Clean() if wanted is True else wanted or None
+    if clean is not None and len(draft.faults) == before:
+        draft.faults.extend(f"{where}.{fault}" for fault in clean.faults())
+        if values["detector"] in _RAW:
+            draft.faults.add(where, f"must be left out for detector {values['detector']}, which looks for what it takes out")
+    return clean
 
 
 def _try(draft: Draft, path: str, detector: type[Detector], watch: Watch, channels: list[Channel]) -> None:
@@ -152,7 +174,8 @@ def _params(
     """The detector's PARAMS: its own defaults, below the profile's, below the keys given."""
     before = len(draft.faults)
     known = detector.PARAMS.__struct_fields__
-    kept = {k: v for k, v in profile.defaults.items() if k not in given} if profile is not None else {}
+    own = {k: v for k, v in profile.defaults.items() if k not in _WATCH_KEYS} if profile is not None else {}
+    kept = {k: v for k, v in own.items() if k not in given}
     if name == "health" and "offline_s" in known and "offline_s" not in given:
         kept.setdefault("offline_s", draft.service.offline_s)
     inner = Faults()

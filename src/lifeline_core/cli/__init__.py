@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from lifeline_core.cli import city, demo, locate, modes, replay, run
+from lifeline_core.cli import city, demo, keygen, locate, modes, replay, run
 from lifeline_core.cli.lines import complain
 from lifeline_core.errors import ConfigError, LifelineError
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (city, run, replay, modes, locate, demo):
+for module in (city, run, keygen, replay, modes, locate, demo):
     module.add_to(app)
 
 

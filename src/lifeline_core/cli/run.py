@@ -30,6 +30,8 @@ from lifeline_core.model import City, Service
 
 DEFAULTS = Service()
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout.")]
+ServerKey = Annotated[str | None, typer.Option("--server-key", help="The service's public key (CURVE), or its file NAME.key.")]
+KeyFile = Annotated[Path | None, typer.Option("--key-file", help="One's own NAME.key_secret, made by keygen.")]
 Endpoint = Annotated[str, typer.Option("--to", help="Ingest address of the service.")]
 
 
@@ -38,8 +40,8 @@ def serve(
     receiver: Annotated[str, typer.Option(help="auto, compiled or plain (pyzmq) receive loop.")] = "auto",
 ) -> int:
     """Run the service until SIGTERM or SIGINT: frames in, alarms out, nothing lost over a restart."""
+    from lifeline_core.service.process import serve as run
     from lifeline_core.service.service import Service as Running
-    from lifeline_core.service.service import serve as run
 
     city = load_city(config)
 
@@ -137,13 +139,15 @@ def alarms(
         str | None, typer.Option("--consumer", help="Read and acknowledge under this name's durable cursor.")
     ] = None,
     newest: Annotated[bool, typer.Option("--newest", help="Only the newest revision of each alarm.")] = False,
+    server_key: ServerKey = None,
+    key_file: KeyFile = None,
     json: Json = False,
 ) -> int:
     """List the alarms of a running service, or follow them. Without --consumer nothing is acknowledged."""
     from lifeline_core.service.feed import FeedClient
 
     cursor, latest = after, {}
-    with FeedClient(feed) as client:
+    with FeedClient(feed, server_key=server_key, key_file=key_file) as client:
         while True:
             if consumer:
                 found, at = client.read(consumer, wait_ms=1000 if follow else 0)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lifeline_core.service.device import Device
     from lifeline_core.service.feed import FeedClient, FeedRefused, LiveView
-    from lifeline_core.service.service import Service, serve
+    from lifeline_core.service.process import serve
+    from lifeline_core.service.service import Service
 
 __all__ = ["Device", "FeedClient", "FeedRefused", "LiveView", "Service", "serve"]
 
@@ -21,7 +22,7 @@ _HOMES = {
     "FeedRefused": "feed",
     "LiveView": "feed",
     "Service": "service",
-    "serve": "service",
+    "serve": "process",
 }
 
 

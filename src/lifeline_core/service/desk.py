@@ -19,8 +19,9 @@ import zmq
 
 from lifeline_core import wire
 from lifeline_core.errors import LifelineError
-from lifeline_core.model import Alarm
+from lifeline_core.model import Alarm, Client
 from lifeline_core.service.bell import Bell
+from lifeline_core.service.guard import Guard
 from lifeline_core.service.log import Log
 from lifeline_core.service.requests import MAX_PARTS, Answer, Requests, pack_reply, refusal
 from lifeline_core.service.waiting import Waiting
@@ -66,6 +67,7 @@ class Desk(threading.Thread):
         retain_days: int,
         pressed: Callable[[], bool],
         failed: Callable[[str], None],
+        guard: Guard | None = None,
     ) -> None:
         super().__init__(name="desk", daemon=True)
         self._outbox, self._journal, self._live, self._feed, self._bell, self._log = (
@@ -78,7 +80,7 @@ class Desk(threading.Thread):
         )
         self._requests, self._waiting = requests, Waiting(outbox)
         self._directory, self._keep_bytes, self._retain_days = directory, keep_bytes, retain_days
-        self._pressed, self._failed = pressed, failed
+        self._pressed, self._failed, self._guard = pressed, failed, guard
         self._jobs: deque[Job] = deque()
         self._backlog = self._snapshots = 0
         self._lock = threading.Lock()
@@ -152,24 +154,31 @@ class Desk(threading.Thread):
         self._work()
         for _ in range(REQUESTS):
             try:
-                parts = self._feed.recv_multipart(zmq.DONTWAIT)
+                parts, asker = self._receive()
             except zmq.Again:
                 break
-            self._request(parts)
+            self._request(parts, asker)
         for envelope, reply in self._waiting.due():
             self._send(envelope, reply)
         if time.monotonic() >= self._next_prune:
             self._next_prune = time.monotonic() + PRUNE_S
             self._prune()
 
-    def _request(self, parts: list[bytes]) -> None:
+    def _receive(self) -> tuple[list[bytes], Client | None]:
+        """A request's parts, and whose key they came under; zmq.Again with none."""
+        if self._guard is None:
+            return self._feed.recv_multipart(zmq.DONTWAIT), None
+        frames = self._feed.recv_multipart(zmq.DONTWAIT, copy=False)
+        return [frame.bytes for frame in frames], self._guard.reader(str(frames[-1].get("User-Id")))
+
+    def _request(self, parts: list[bytes], asker: Client | None) -> None:
         self.counts["requests"] += 1
         *envelope, body = parts
         if len(parts) > MAX_PARTS or not envelope:
             self.counts["bad_requests"] += 1
             return
         try:
-            reply = self._requests.take(envelope, body, self._outbox, self._waiting, self._worker, self.answer)
+            reply = self._requests.take(envelope, body, self._outbox, self._waiting, self._worker, self.answer, asker)
         except ValueError as error:
             reply = refusal("bad-request", str(error))
         except (LifelineError, OSError) as error:

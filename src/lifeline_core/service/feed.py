@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import zmq
 from lifeline_core import wire
 from lifeline_core.errors import CommandRefused
 from lifeline_core.model import Alarm
+from lifeline_core.service.certificates import speak_curve
 from lifeline_core.service.sockets import end
 
 
@@ -26,16 +28,25 @@ class FeedClient:
     ----------
     endpoint : str
         The service's feed address.
+    server_key, key_file : optional
+        Under CURVE: the service's public key (40 characters, or its file NAME.key) and one's own NAME.key_secret.
     timeout : float
         Seconds to wait for a reply (beyond a read's own ``wait_ms``); TimeoutError after that.
     """
 
     def __init__(
-        self, endpoint: str, *, timeout: float = 10.0, context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self,
+        endpoint: str,
+        *,
+        timeout: float = 10.0,
+        context: zmq.Context[zmq.Socket[bytes]] | None = None,
+        server_key: str | None = None,
+        key_file: str | os.PathLike[str] | None = None,
     ) -> None:
         self._own_context = zmq.Context() if context is None else None
         self._socket = (context or self._own_context or zmq.Context()).socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
+        speak_curve(self._socket, server_key, key_file)
         self._socket.connect(endpoint)
         self._timeout = timeout
         self._count = itertools.count(1)
@@ -118,12 +129,19 @@ class LiveView:
     """The PUB socket: alarms as they are committed; may miss some (the feed never does). ``topic`` is a prefix."""
 
     def __init__(
-        self, endpoint: str, topic: str = "alarm/", *, context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self,
+        endpoint: str,
+        topic: str = "alarm/",
+        *,
+        context: zmq.Context[zmq.Socket[bytes]] | None = None,
+        server_key: str | None = None,
+        key_file: str | os.PathLike[str] | None = None,
     ) -> None:
         self._own_context = zmq.Context() if context is None else None
         self._socket = (context or self._own_context or zmq.Context()).socket(zmq.SUB)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt_string(zmq.SUBSCRIBE, topic)
+        speak_curve(self._socket, server_key, key_file)
         self._socket.connect(endpoint)
 
     def next(self, timeout: float) -> tuple[str, Alarm] | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from lifeline_core.service.deadletters import DeadLetterBox
 from lifeline_core.service.desk import Desk
+from lifeline_core.service.guard import AT_THE_DOOR, Guard
 from lifeline_core.service.ingest import Ingest
 from lifeline_core.service.replies import Replies
 from lifeline_core.service.runner import Runner
@@ -14,7 +15,7 @@ from lifeline_core.store.outbox import Outbox
 
 
 def numbers(
-    ingest: Ingest, replies: Replies, box: DeadLetterBox, desk: Desk, journal: Journal, outbox: Outbox
+    ingest: Ingest, replies: Replies, box: DeadLetterBox, desk: Desk, journal: Journal, outbox: Outbox, guard: Guard | None
 ) -> dict[str, Any]:
     """Counters and gauges of everything round the engine, by name."""
     received = ingest.receiver.counts()
@@ -32,6 +33,8 @@ def numbers(
         "backlog": desk.backlog(),
         "last_seq": outbox.last_seq,
     }
+    if guard is not None:
+        said |= {f"denied_{reason}": guard.counts[reason] for reason in AT_THE_DOOR}
     return said | {f"desk_{name}": count for name, count in list(desk.counts.items())}
 
 

@@ -17,7 +17,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,8 +26,10 @@ import numpy as np
 import zmq
 
 from lifeline_core.errors import StoreError
+from lifeline_core.model import Alarm
 from lifeline_core.service.bell import Bell
 from lifeline_core.service.deadletters import DeadLetterBox
+from lifeline_core.service.guard import FOREIGN, REASONS, Guard
 from lifeline_core.service.log import Log
 from lifeline_core.service.receive import ENDED, RUBBISH, Batch, Receiver, open_receiver
 from lifeline_core.service.replies import Replies
@@ -37,6 +39,7 @@ IDLE_MS = 200  # longest sleep; the bell, a message or the next tick end it befo
 FULL_S = 0.005  # between two tries when the journal is full
 COMMANDS = 1000  # waiting to be journalled
 SECOND = 1.0
+WHOSE = struct.Struct("<IHHIIQ")  # device, channel, n_channels, epoch, clock_sd_us, seq of a header
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -55,9 +58,11 @@ class Ingest(threading.Thread):
         *,
         arena_bytes: int,
         receiver: str,
+        guard: Guard | None = None,
         last_tick_ns: int,
         appended: Callable[[], None],
         failed: Callable[[str], None],
+        alarmed: Callable[[Sequence[Alarm]], None],
     ) -> None:
         super().__init__(name="ingest", daemon=True)
         self._socket, self._journal, self._bell, self._replies, self._box, self._log = (
@@ -68,7 +73,7 @@ class Ingest(threading.Thread):
             box,
             log,
         )
-        self._appended, self._failed = appended, failed
+        self._appended, self._failed, self._alarmed, self._guard = appended, failed, alarmed, guard
         self._wall_ns, self._last_tick_ns = time.time_ns, last_tick_ns
         self._next_tick = 0.0
         self._commands: deque[dict[str, Any]] = deque()
@@ -77,7 +82,8 @@ class Ingest(threading.Thread):
         self.blocked = False  # the journal's budget is spent
         self.blocked_times = 0
         self.receiver: Receiver
-        self.receiver, why = open_receiver(socket, bell.fileno(), arena_bytes=arena_bytes, receiver=receiver)
+        keys = guard.keys if guard is not None else ()
+        self.receiver, why = open_receiver(socket, bell.fileno(), arena_bytes=arena_bytes, receiver=receiver, keys=keys)
         if why:
             log.warning("plain-receiver", why=why)
 
@@ -88,6 +94,13 @@ class Ingest(threading.Thread):
         self._commands.append(record)
         self._bell.ring()
         return True
+
+    def refused(self) -> dict[str, int]:
+        """What never came to the journal, by reason."""
+        counts = {"multipart": self.receiver.counts()["rubbish"]}
+        if self._guard is not None:
+            counts |= {reason: self._guard.counts[reason] for reason in REASONS.values()}
+        return {reason: n for reason, n in counts.items() if n}
 
     def stop_reading(self) -> None:
         self._reading = False
@@ -129,6 +142,8 @@ class Ingest(threading.Thread):
                 self._keep(batch)
             self._replies.send(self.receiver)
         self._write_commands()
+        if self._guard is not None:
+            self._alarmed(self._guard.tick(self._now_ns(), ending=True))
 
     def _only_reply(self) -> None:
         while self._running:
@@ -148,6 +163,8 @@ class Ingest(threading.Thread):
             self._log.warning("tick-not-kept", error=str(error))
         else:
             self._appended()
+        if self._guard is not None:
+            self._alarmed(self._guard.tick(self._now_ns()))
 
     def _now_ns(self) -> int:
         wall = self._wall_ns()
@@ -165,6 +182,8 @@ class Ingest(threading.Thread):
 
     def _keep(self, batch: Batch) -> None:
         """Into the journal in the order of arrival, one append for each run of one kind that fits half a segment."""
+        if self._guard is not None:
+            self._guard.judge(batch)
         half = self._journal.segment_bytes // 2
         pieces = batch.offsets // half  # an append is all or nothing, and must fit when only one segment is free
         cuts = np.flatnonzero((batch.kinds[1:] != batch.kinds[:-1]) | (pieces[1:] != pieces[:-1])) + 1
@@ -172,7 +191,11 @@ class Ingest(threading.Thread):
         for start, stop in zip(starts, [*starts[1:], len(batch)], strict=True):
             kind = int(batch.kinds[start])
             if kind == RUBBISH:
-                self._rubbish(batch, start, stop)
+                self._aside("multipart", batch, start, stop)
+            elif kind in REASONS:
+                self._aside(REASONS[kind], batch, start, stop)
+                if kind == FOREIGN:
+                    self._tell(REASONS[kind], batch, start, stop)
             else:
                 self._when_there_is_room(partial(self._append, kind, batch, slice(start, stop)))
         self._appended()
@@ -182,10 +205,18 @@ class Ingest(threading.Thread):
             kind, batch.buf, batch.offsets[part], batch.lengths[part], batch.sources[part]
         )
 
-    def _rubbish(self, batch: Batch, start: int, stop: int) -> None:
+    def _aside(self, reason: str, batch: Batch, start: int, stop: int) -> None:
         for k in range(start, stop):
-            if self._box.wants("multipart"):
-                self._box.put("multipart", batch.payload(k))
+            if self._box.wants(reason):
+                self._box.put(reason, batch.payload(k))
+
+    def _tell(self, reason: str, batch: Batch, start: int, stop: int) -> None:
+        """A frame that will never be taken is answered, so that its sender need not keep it."""
+        for k in range(start, stop):
+            payload = batch.payload(k)
+            if batch.lengths[k] >= 32 and payload[:4] == b"LLF1":
+                device, channel, _, epoch, _, seq = WHOSE.unpack_from(payload, 8)
+                self._replies.refused(int(batch.sources[k]), reason, device, channel, epoch, seq)
 
     def _when_there_is_room(self, append: Callable[[], int]) -> bool:
         """Try until the engine has given journal back; meanwhile only replies go on. False at the service's end."""

@@ -32,6 +32,9 @@ HELP = {
     "alarms": "alarm revisions raised",
     "received": "messages from devices",
     "received_bytes": "payload bytes from devices",
+    "denied_handshake": "connections that were not CURVE or broke off their handshake",
+    "denied_key": "connections under a key nobody knows",
+    "denied_role": "connections to a socket that is not for the role of their key",
     "replies": "replies sent to devices",
     "replies_gone": "replies whose device was gone",
 }

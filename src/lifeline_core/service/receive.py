@@ -31,12 +31,16 @@ ENDED = (zmq.ETERM, errno.ENOTSOCK)
 
 @dataclass(slots=True)
 class Batch:
-    """Payloads back to back in ``buf``, valid until the next drain; ``kinds`` RUBBISH, FRAME or GATEWAY."""
+    """Payloads back to back in ``buf``, valid until the next drain; ``kinds`` RUBBISH, FRAME or GATEWAY.
+
+    ``users``: whose CURVE key each came under, its place from 1 in the receiver's list of keys; 0: nobody of the list.
+    """
 
     buf: NDArray[np.uint8]
     offsets: NDArray[np.int64]
     lengths: NDArray[np.int64]
     sources: NDArray[np.uint32]
+    users: NDArray[np.uint32]
     kinds: NDArray[np.uint8]
 
     def __len__(self) -> int:
@@ -74,12 +78,19 @@ class CompiledReceiver:
     name = "compiled"
 
     def __init__(
-        self, socket: zmq.Socket[bytes], wake_fd: int, *, arena_bytes: int, gather_us: int = 1000, peers: int = PEERS
+        self,
+        socket: zmq.Socket[bytes],
+        wake_fd: int,
+        *,
+        arena_bytes: int,
+        gather_us: int = 1000,
+        peers: int = PEERS,
+        keys: Sequence[bytes] = (),
     ) -> None:
         kernel = importlib.import_module("lifeline_core.service._receive")
         backend = importlib.import_module("zmq.backend.cython._zmq")
         found = kernel.addresses(backend.__file__)
-        self._loop = kernel.Loop(found, socket.underlying, wake_fd, arena_bytes, BATCH, peers, first_number())
+        self._loop = kernel.Loop(found, socket.underlying, wake_fd, arena_bytes, BATCH, peers, first_number(), keys)
         self._gather_us = gather_us
 
     def drain(self, wait_ms: int) -> Batch:
@@ -87,7 +98,7 @@ class CompiledReceiver:
         n: int = loop.drain(wait_ms, self._gather_us)
         if n < 0:
             raise zmq.ZMQError(-n)
-        return Batch(loop.arena, loop.offsets[:n], loop.lengths[:n], loop.sources[:n], loop.kinds[:n])
+        return Batch(loop.arena, loop.offsets[:n], loop.lengths[:n], loop.sources[:n], loop.users[:n], loop.kinds[:n])
 
     def reply(self, replies: Sequence[tuple[int, bytes]]) -> list[int]:
         lengths = np.fromiter((len(body) for _, body in replies), dtype=np.int64, count=len(replies))
@@ -113,8 +124,16 @@ class PlainReceiver:
     name = "plain"
 
     def __init__(
-        self, socket: zmq.Socket[bytes], wake_fd: int, *, arena_bytes: int, gather_us: int = 1000, peers: int = PEERS
+        self,
+        socket: zmq.Socket[bytes],
+        wake_fd: int,
+        *,
+        arena_bytes: int,
+        gather_us: int = 1000,
+        peers: int = PEERS,
+        keys: Sequence[bytes] = (),
     ) -> None:
+        self._users = {key.decode("ascii"): place for place, key in enumerate(keys, 1)}
         self._socket, self._wake_fd, self._limit = socket, wake_fd, arena_bytes
         self._gather_s = gather_us * 1e-6
         self._peers = peers
@@ -138,25 +157,36 @@ class PlainReceiver:
             self._by_number[number] = (identity, False)
         return number
 
-    def _one(self) -> tuple[bytes, int, int] | None:
+    def _parts(self) -> tuple[list[bytes], int]:
+        """The parts of a message and its user."""
+        if not self._users:
+            return self._socket.recv_multipart(zmq.DONTWAIT), 0
+        frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
         try:
-            identity, *parts = self._socket.recv_multipart(zmq.DONTWAIT)
+            user = self._users.get(str(frames[-1].get("User-Id")), 0)
+        except zmq.ZMQError:  # a message without the property
+            user = 0
+        return [frame.bytes for frame in frames], user
+
+    def _one(self) -> tuple[bytes, int, int, int] | None:
+        try:
+            (identity, *parts), user = self._parts()
         except zmq.Again:
             return None
         number = self._number(identity)
         delimited = len(parts) == 2 and parts[0] == b""
         if (len(parts) != 1 and not delimited) or not parts[-1]:
             self._counts["rubbish"] += 1
-            return b"".join(parts)[:KEPT], number, RUBBISH
+            return b"".join(parts)[:KEPT], number, user, RUBBISH
         payload = parts[-1]
         self._by_number[number] = (identity, delimited)
         self._counts["messages"] += 1
         self._counts["bytes"] += len(payload)
         is_map = payload[0] & 0xF0 == 0x80 or payload[0] in (0xDE, 0xDF)
-        return payload, number, GATEWAY if is_map else FRAME
+        return payload, number, user, GATEWAY if is_map else FRAME
 
     def drain(self, wait_ms: int) -> Batch:
-        taken: list[tuple[bytes, int, int]] = []
+        taken: list[tuple[bytes, int, int, int]] = []
         size, waited, gathered = 0, wait_ms == 0, False
         while len(taken) < BATCH and size < self._limit:
             one = self._one()
@@ -175,13 +205,14 @@ class PlainReceiver:
                 self._counts["waits"] += 1
                 if self._socket not in dict(self._poller.poll(wait_ms)):
                     break
-        lengths = np.array([len(p) for p, _, _ in taken], dtype=np.int64)
+        lengths = np.array([len(t[0]) for t in taken], dtype=np.int64)
         return Batch(
-            np.frombuffer(b"".join(p for p, _, _ in taken), dtype=np.uint8),
+            np.frombuffer(b"".join(t[0] for t in taken), dtype=np.uint8),
             np.cumsum(lengths, dtype=np.int64) - lengths,
             lengths,
-            np.array([s for _, s, _ in taken], dtype=np.uint32),
-            np.array([k for _, _, k in taken], dtype=np.uint8),
+            np.array([t[1] for t in taken], dtype=np.uint32),
+            np.array([t[2] for t in taken], dtype=np.uint32),
+            np.array([t[3] for t in taken], dtype=np.uint8),
         )
 
     def reply(self, replies: Sequence[tuple[int, bytes]]) -> list[int]:
@@ -209,20 +240,21 @@ class PlainReceiver:
 
 
 def open_receiver(
-    socket: zmq.Socket[bytes], wake_fd: int, *, arena_bytes: int, receiver: str = "auto"
+    socket: zmq.Socket[bytes], wake_fd: int, *, arena_bytes: int, receiver: str = "auto", keys: Sequence[bytes] = ()
 ) -> tuple[Receiver, str]:
     """The receiver asked for, and why it is not the compiled one (empty when it is, or was not wanted).
 
-    ``receiver``: "auto" takes the compiled loop where it works, "compiled" insists on it, "plain" is pyzmq.
+    ``receiver``: "auto" takes the compiled loop where it works, "compiled" insists on it, "plain" is pyzmq. ``keys``: CURVE
+    keys (Z85) in rising order, for `Batch.users`.
     """
     if receiver not in ("auto", "compiled", "plain"):
         raise ValueError(f"receiver is one of auto, compiled, plain; got {receiver!r}")
     why = ""
     if receiver != "plain":
         try:
-            return CompiledReceiver(socket, wake_fd, arena_bytes=arena_bytes), ""
+            return CompiledReceiver(socket, wake_fd, arena_bytes=arena_bytes, keys=keys), ""
         except (ImportError, AttributeError, OSError) as error:
             if receiver == "compiled":
                 raise StoreError(f"the compiled receiver cannot run here: {error}") from error
             why = str(error)
-    return PlainReceiver(socket, wake_fd, arena_bytes=arena_bytes), why
+    return PlainReceiver(socket, wake_fd, arena_bytes=arena_bytes, keys=keys), why

@@ -2,7 +2,8 @@
 
 Every reply is a map with ``ok``; a refusal has ``error: {code, text}``. Codes of this module: ``bad-message`` (not one
 msgpack map), ``too-large``, ``unknown-op``, ``bad-request`` (a key is missing or of the wrong kind), ``bad-cursor``,
-``busy``, ``store``, ``not-kept``, ``unknown-alarm``; the engine adds ``bad-transition``, ``bad-action`` and ``bad-shelving``.
+``busy``, ``store``, ``not-kept``, ``unknown-alarm``, ``not-allowed``; the engine adds ``bad-transition``, ``bad-action`` and
+``bad-shelving``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from lifeline_core.model import Client
 from lifeline_core.service.waiting import Waiting, page
 from lifeline_core.store.outbox import Outbox
 
@@ -145,8 +147,9 @@ class Requests:
         waiting: Waiting,
         worker: Executor,
         answer: Callable[[object, Reply], None],
+        asker: Client | None = None,
     ) -> Reply | None:
-        """The reply, or None when it comes later by `Answer`."""
+        """The reply, or None when it comes later by `Answer`. ``asker``: whose key the request came under, where keys are used."""
         said = understand(body)
         match said:
             case Read():
@@ -154,6 +157,10 @@ class Requests:
             case Ack():
                 return self._ack(said, outbox)
             case Command():
+                if asker is not None:
+                    if asker.role != "operator":
+                        return refusal("not-allowed", f"{asker.name} is a {asker.role}; commands are an operator's")
+                    said.actor = f"{asker.name}/{said.actor}"  # who it was is known by the key, not by what is said
                 token = self._remember(envelope)
                 if self._command({"token": token, **msgspec.structs.asdict(said)}):
                     return None

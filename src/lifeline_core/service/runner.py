@@ -60,7 +60,7 @@ class Runner(threading.Thread):
         snapshot_bytes: int,
         durable: bool,
         pressed: Callable[[], bool],
-        rubbish: Callable[[], int],
+        refused: Callable[[], dict[str, int]],
         failed: Callable[[str], None],
     ) -> None:
         super().__init__(name="engine", daemon=True)
@@ -73,7 +73,7 @@ class Runner(threading.Thread):
             log,
         )
         self._snapshot_s, self._snapshot_bytes, self._durable = snapshot_s, snapshot_bytes, durable
-        self._pressed, self._rubbish, self._failed = pressed, rubbish, failed
+        self._pressed, self._refused, self._failed = pressed, refused, failed
         self.position = self._saved = position
         self.tick_ns = tick_ns
         self._recover_to = journal.end
@@ -274,8 +274,7 @@ class Runner(threading.Thread):
 
     def _stats(self) -> dict[str, Any]:
         stats = dict(self._engine.stats())
-        if rubbish := self._rubbish():  # refused before the journal: no frame at all
-            stats["refused"] = {**stats["refused"], "multipart": rubbish}
+        stats["refused"] = {**stats["refused"], **self._refused()}  # and before the journal
         stats["engine_errors"] = self.counts["engine_errors"]
         stats["lag_bytes"] = max(0, self._journal.end - self.position)
         return stats

@@ -9,14 +9,11 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import TimeoutError as NotInTime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import zmq
@@ -25,9 +22,11 @@ from lifeline_core.errors import LifelineError
 from lifeline_core.model import City
 from lifeline_core.service import figures, sockets
 from lifeline_core.service.bell import Bell
+from lifeline_core.service.certificates import read_keys, serve_curve
 from lifeline_core.service.deadletters import DeadLetterBox
 from lifeline_core.service.desk import Desk
 from lifeline_core.service.evidence import Evidence
+from lifeline_core.service.guard import Guard
 from lifeline_core.service.ingest import Ingest
 from lifeline_core.service.log import Log
 from lifeline_core.service.metrics import MetricsServer
@@ -70,6 +69,8 @@ class Service:
         self._receiver = receiver
         self._undo = contextlib.ExitStack()
         self._started = False
+        self._guard: Guard | None = None
+        self._prepare: Callable[[zmq.Socket[bytes], str], None] | None = None
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -110,7 +111,10 @@ class Service:
             self.log.warning("start-problem: " + problem.split(":")[0], problem=problem)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         undo.callback(end, context, linger_ms=500)
+        guard = self._guarded(context, undo)
         ingest, live, feed = self._bind(context, undo)
+        if guard is not None:
+            guard.listen((ingest, live, feed))
         self._box = DeadLetterBox(DeadLetters(data_dir / "dead-letters", settings.dead_letter_mib << 20), self.log)
         undo.callback(self._box.close)
         self._wire(began, data_dir, ingest, live, feed, undo)
@@ -128,6 +132,18 @@ class Service:
             self._desk.hand([damage_alarm(damage, time.time_ns(), self.city.hash)])
         self.log.info("started", receiver=self._ingest.receiver.name, position=began.position, **self.endpoints)
 
+    def _guarded(self, context: zmq.Context[zmq.Socket[bytes]], undo: contextlib.ExitStack) -> Guard | None:
+        """With mode curve: keys before sockets."""
+        security = self.city.security
+        if security.mode != "curve":
+            return None
+        keys = read_keys(security.key_file or "", "security.key_file")
+        self._prepare = lambda socket, domain: serve_curve(socket, keys, domain)
+        self._guard = guard = Guard(self.city.clients, self.log, self.city.hash)
+        undo.callback(guard.close)
+        guard.start(context)
+        return guard
+
     def _bind(self, context: zmq.Context[zmq.Socket[bytes]], undo: contextlib.ExitStack) -> list[zmq.Socket[bytes]]:
         """The sockets for ingest, alarms and feed. Each is closed by the thread that gets it."""
         s = self.city.service
@@ -138,7 +154,8 @@ class Service:
         )
         bound: list[zmq.Socket[bytes]] = []
         for kind, endpoint, key, options in table:
-            bound.append(sockets.bind(context, kind, endpoint, key, {int(option): value for option, value in options.items()}))
+            flags = {int(option): value for option, value in options.items()}
+            bound.append(sockets.bind(context, kind, endpoint, key, flags, self._prepare))
             undo.callback(bound[-1].close, 0)
         return bound
 
@@ -174,6 +191,7 @@ class Service:
             retain_days=settings.retain_days,
             pressed=lambda: self._ingest.blocked,
             failed=self._fail,
+            guard=self._guard,
         )
         self._runner = Runner(
             began.engine,
@@ -188,7 +206,7 @@ class Service:
             snapshot_bytes=budget // 4,
             durable=settings.durability == "disk",
             pressed=lambda: self._ingest.blocked,
-            rubbish=lambda: self._ingest.receiver.counts()["rubbish"],
+            refused=lambda: self._ingest.refused(),
             failed=self._fail,
         )
         self._ingest = Ingest(
@@ -203,6 +221,8 @@ class Service:
             last_tick_ns=began.tick_ns,
             appended=self._runner.more,
             failed=self._fail,
+            alarmed=self._desk.hand,
+            guard=self._guard,
         )
 
     def stop(self) -> None:
@@ -255,36 +275,10 @@ class Service:
         engine: dict[str, Any] = {}
         with contextlib.suppress(NotInTime, LifelineError):
             engine = self.stats(2.0)
-        return engine | figures.numbers(self._ingest, self._replies, self._box, self._desk, self._journal, self._outbox) | {
-            "start_problems": len(self.problems)
-        }
+        around = figures.numbers(self._ingest, self._replies, self._box, self._desk, self._journal, self._outbox, self._guard)
+        return engine | around | {"start_problems": len(self.problems)}
 
     def health(self) -> dict[str, Any]:
         """``live``: every thread runs. ``ready``: recovered, reading, and alarms are being committed."""
         said = figures.health(self._ingest, self._runner, self._desk, self._journal, failed=bool(self.failure))
         return said | {"failure": self.failure, "problems": self.problems}
-
-
-def serve(city: City, *, receiver: str = "auto", ready: Callable[[Service], None] | None = None) -> int:
-    """Run until SIGTERM or SIGINT; 0 then, 1 when the service ended by itself. ``ready`` is called once it runs.
-
-    Raises what `Service.start` raises.
-    """
-    service = Service(city, receiver=receiver)
-    asked = threading.Event()
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        asked.set()
-
-    sys.setswitchinterval(0.0002)  # a thread that holds the interpreter must not hold up the one that reads
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        with service:
-            if ready is not None:
-                ready(service)
-            while not asked.is_set() and not service.ended.is_set():
-                asked.wait(0.2)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return 1 if service.failure else 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from lifeline_core.errors import ConfigError
 
@@ -24,10 +26,20 @@ ROUTER: Mapping[int, int] = {zmq.ROUTER_MANDATORY: 1, zmq.ROUTER_HANDOVER: 1}
 
 
 def bind(
-    context: zmq.Context[zmq.Socket[bytes]], kind: int, endpoint: str, key: str, options: Mapping[int, int]
+    context: zmq.Context[zmq.Socket[bytes]],
+    kind: int,
+    endpoint: str,
+    key: str,
+    options: Mapping[int, int],
+    prepare: Callable[[zmq.Socket[bytes], str], None] | None = None,
 ) -> zmq.Socket[bytes]:
-    """A bound socket; ConfigError names the key and the reason where the address cannot be had."""
+    """A bound socket; ConfigError names the key and the reason where the address cannot be had.
+
+    ``prepare`` gets the socket and the key before it is bound.
+    """
     socket = context.socket(kind)
+    if prepare is not None:
+        prepare(socket, key)
     for option, value in {**COMMON, **(ROUTER if kind == zmq.ROUTER else {}), **options}.items():
         socket.setsockopt(option, value)
     try:
@@ -55,3 +67,35 @@ def end(context: zmq.Context[zmq.Socket[bytes]], seconds: float = 5.0, linger_ms
     ending.start()
     ending.join(seconds)
     return not ending.is_alive()
+
+
+FAILED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+LOOK_MS = 200
+
+
+class Refusals(threading.Thread):
+    """Calls ``refused`` for every connection that did not get through its handshake, but for those a key was seen of.
+
+    Made in the thread that made the sockets.
+    """
+
+    def __init__(self, sockets: Sequence[zmq.Socket[bytes]], refused: Callable[[], None]) -> None:
+        super().__init__(name="refusals", daemon=True)
+        self._refused, self._running = refused, True
+        self._monitors = [s.get_monitor_socket(FAILED) for s in sockets]
+
+    def run(self) -> None:
+        poller = zmq.Poller()
+        for monitor in self._monitors:
+            poller.register(monitor, zmq.POLLIN)
+        with contextlib.suppress(zmq.ContextTerminated):
+            while self._running:
+                for monitor, _ in poller.poll(LOOK_MS):
+                    if recv_monitor_message(monitor)["event"] & FAILED:
+                        self._refused()
+        for monitor in self._monitors:
+            monitor.close(0)
+
+    def finish(self) -> None:
+        self._running = False
+        self.join(5.0)
