@@ -97,6 +97,7 @@ KEYS: dict[str, dict[str, Key]] = {
         "credit_kib": Key("unacknowledged bytes one connection may have, KiB", "must be at least 1", _positive),
         "max_frame_kib": Key("larger messages end the connection, KiB", "must be at least 1", _positive),
         "dead_letter_mib": Key("disk for the bytes of refused frames, MiB", "must be 0 or above", _natural),
+        "evidence_mib": Key("disk for the frames kept beside alarms, MiB", "must be at least 1", _positive),
         "offline_s": Key(
             "a device without data for this long is offline, seconds; the health watches' default",
             "must be above 0",

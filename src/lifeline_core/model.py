@@ -235,6 +235,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     credit_kib: int = 1024
     max_frame_kib: int = 4096
     dead_letter_mib: int = 16
+    evidence_mib: int = 256
     offline_s: float = 60.0
     health: bool = True  # watch every device without being told to
 

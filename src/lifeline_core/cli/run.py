@@ -168,8 +168,33 @@ def alarms(
     return 0
 
 
+def evidence(
+    alarm_id: Annotated[str, typer.Argument(help="Of the alarm, as `alarms` prints it.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Capture to write; by default ALARM_ID.llf.")] = None,
+    feed: Annotated[str, typer.Option("--from", help="Feed address of the service.")] = DEFAULTS.feed,
+    server_key: ServerKey = None,
+    key_file: KeyFile = None,
+) -> int:
+    """Fetch the frames kept beside an alarm: from a minute before its onset until its clear. `replay` takes the file.
+
+        lifeline-core evidence 5f0c... -o event.llf
+        lifeline-core replay event.llf --city city.toml
+    """
+    from lifeline_core.service.feed import FeedClient
+
+    path = out or Path(f"{alarm_id}.llf")
+    with FeedClient(feed, server_key=server_key, key_file=key_file) as client:
+        found = client.ask({"op": "evidence", "alarm_id": alarm_id})
+    path.write_bytes(found["capture"])
+    what = "" if found["whole"] else "; not whole: a bound or the journal's budget cut it short"
+    seconds = (found["to_ns"] - found["from_ns"]) / 1e9
+    note(f"{path}: {found['frames']} frames, {len(found['capture'])} bytes, {seconds:.0f} s{what}")
+    return 0
+
+
 def add_to(app: typer.Typer) -> None:
     app.command("serve")(serve)
     app.command("record")(record)
     app.command("send")(send)
     app.command("alarms")(alarms)
+    app.command("evidence")(evidence)

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import zmq
 from lifeline_core import wire
 from lifeline_core.errors import LifelineError
 from lifeline_core.model import Alarm, Client
+from lifeline_core.service.archivist import Archivist
 from lifeline_core.service.bell import Bell
 from lifeline_core.service.guard import Guard
 from lifeline_core.service.log import Log
@@ -32,6 +33,8 @@ from lifeline_core.store.outbox import Outbox
 IDLE_MS = 500
 RETRY_S = 1.0  # after the outbox could not commit
 PRUNE_S = 3600.0
+ARCHIVE_S = 1.0  # between two passes over the journal for evidence
+LAST_PASS_S = 30.0
 REQUESTS = 64  # of one round, before alarms are looked at again
 
 
@@ -67,6 +70,7 @@ class Desk(threading.Thread):
         retain_days: int,
         pressed: Callable[[], bool],
         failed: Callable[[str], None],
+        archivist: Archivist,
         guard: Guard | None = None,
     ) -> None:
         super().__init__(name="desk", daemon=True)
@@ -81,6 +85,9 @@ class Desk(threading.Thread):
         self._requests, self._waiting = requests, Waiting(outbox)
         self._directory, self._keep_bytes, self._retain_days = directory, keep_bytes, retain_days
         self._pressed, self._failed, self._guard = pressed, failed, guard
+        self._archivist = archivist
+        self._archiving: Future[None] | None = None
+        self._next_archiving = 0.0
         self._jobs: deque[Job] = deque()
         self._backlog = self._snapshots = 0
         self._lock = threading.Lock()
@@ -136,6 +143,8 @@ class Desk(threading.Thread):
             self._requests.close()
             self._bell.clear()
             self._work()
+            if self._archivist.busy():
+                self._worker.submit(self._archivist.step).result(LAST_PASS_S)
         except Exception as error:
             self._log.error("desk-failed", error=str(error), exc_info=True)
             self._failed(f"desk: {error}")
@@ -160,6 +169,7 @@ class Desk(threading.Thread):
             self._request(parts, asker)
         for envelope, reply in self._waiting.due():
             self._send(envelope, reply)
+        self._archive()
         if time.monotonic() >= self._next_prune:
             self._next_prune = time.monotonic() + PRUNE_S
             self._prune()
@@ -170,6 +180,14 @@ class Desk(threading.Thread):
             return self._feed.recv_multipart(zmq.DONTWAIT), None
         frames = self._feed.recv_multipart(zmq.DONTWAIT, copy=False)
         return [frame.bytes for frame in frames], self._guard.reader(str(frames[-1].get("User-Id")))
+
+    def _archive(self) -> None:
+        """Let the worker look after the captures, now and then and one pass at a time."""
+        now = time.monotonic()
+        if now < self._next_archiving or not self._archivist.busy() or (self._archiving and not self._archiving.done()):
+            return
+        self._next_archiving = now + ARCHIVE_S
+        self._archiving = self._worker.submit(self._archivist.step)
 
     def _request(self, parts: list[bytes], asker: Client | None) -> None:
         self.counts["requests"] += 1
@@ -229,6 +247,7 @@ class Desk(threading.Thread):
             self._log.error("outbox-failed", error=self.trouble, alarms=len(alarms), exc_info=True)
             return False
         self.trouble = ""
+        self._archivist.hear(fresh)
         self.counts["alarms"] += len(fresh)
         self.counts["seen_before"] += len(alarms) - len(fresh)
         for alarm in fresh:
@@ -254,7 +273,8 @@ class Desk(threading.Thread):
         doubtful = self._journal.durability == "disk" and self._journal.synced < position
         if doubtful or self._pressed():
             return position
-        return max(self._journal.first, min(position, self._journal.end - self._keep_bytes))
+        wanted = min(position, self._journal.end - self._keep_bytes, self._archivist.needed())
+        return max(self._journal.first, wanted)
 
     def _answer(self, job: Answer) -> None:
         envelope = self._requests.envelope(job.token)

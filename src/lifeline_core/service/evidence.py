@@ -1,56 +1,38 @@
-"""The raw frames around an alarm, as a capture, out of the journal segments that are still held."""
+"""The raw frames around an alarm: the capture kept beside it, or what the journal still holds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterator
 
 from lifeline_core.model import NS, Alarm, City
+from lifeline_core.service.archivist import Archivist
 from lifeline_core.service.requests import Reply, refusal
-from lifeline_core.store.journal import FRAME, Journal
-from lifeline_core.wire import DATA, HEADER_LEN
+from lifeline_core.service.sieve import frames_of
+from lifeline_core.store.journal import Journal
 
 BEFORE_S, AFTER_S = 30, 30
 MOST_BYTES = 8 << 20
 READ_BYTES = 16 << 20
-TIMED = 6
-
-# The header's fields that decide, straight out of the mapped journal.
-HEADER = np.dtype(
-    {
-        "names": [
-            "magic",
-            "type",
-            "encoding",
-            "device",
-            "channel",
-            "n_channels",
-            "t0_ns",
-            "rate_num",
-            "rate_den",
-            "n_samples",
-        ],
-        "formats": ["S4", "u1", "u1", "<u4", "<u2", "<u2", "<i8", "<u4", "<u4", "<u4"],
-        "offsets": [0, 5, 6, 8, 12, 14, 40, 48, 52, 56],
-        "itemsize": HEADER_LEN,
-    }
-)
-
 
 class Evidence:
-    """Finds frames by the alarm's channels and time. One scan at a time, in a thread of its own."""
+    """Finds frames by the alarm's channels and time. One at a time, in the archivist's thread."""
 
-    def __init__(self, city: City, journal: Journal) -> None:
-        self._city, self._journal = city, journal
+    def __init__(self, city: City, journal: Journal, archivist: Archivist) -> None:
+        self._city, self._journal, self._archivist = city, journal, archivist
 
     def __call__(self, alarm: Alarm) -> Reply:
         """Reply with ``capture`` (frames back to back), ``frames``, ``from_ns``, ``to_ns``, ``whole``; or ``not-kept``.
 
-        ``whole`` is False where the capture was cut at 8 MiB.
+        ``whole`` is False where a bound cut the capture short; ``finished`` False while the alarm stands.
         """
+        kept = self._archivist.find(alarm.alarm_id)
+        if kept is not None and kept[0].frames:
+            about, data = kept
+            return {
+                "ok": True, "alarm_id": alarm.alarm_id, "capture": data, "frames": about.frames, "from_ns": about.from_ns,
+                "to_ns": about.to_ns if about.to_ns is not None else alarm.updated_ns, "whole": about.whole,
+                "finished": about.finished,
+            }  # fmt: skip
         watch = self._city.watches.get(alarm.watch)
         wanted = [self._city.channels[name] for name in watch.channels] if watch else []
         numbers = {(c.device, c.channel) for c in wanted}
@@ -76,6 +58,7 @@ class Evidence:
             "from_ns": start,
             "to_ns": end,
             "whole": whole,
+            "finished": False,
         }
 
     def _frames(self, numbers: set[tuple[int, int]], start: int, end: int) -> Iterator[bytes]:
@@ -84,31 +67,6 @@ class Evidence:
             records = self._journal.read(position, READ_BYTES)  # what was released meanwhile is passed over
             if records.next == position:
                 return
-            yield from self._of(records, numbers, start, end)
+            for _, frame in frames_of(records, numbers, start, end):
+                yield frame
             position = records.next
-
-    @staticmethod
-    def _of(records: Any, numbers: Iterable[tuple[int, int]], start: int, end: int) -> Iterator[bytes]:
-        is_frame = (records.kinds == FRAME) & (records.lengths >= HEADER_LEN)
-        offsets, lengths = records.offsets[is_frame], records.lengths[is_frame]
-        if not len(offsets):
-            return
-        bytes_ = np.frombuffer(records.buf, dtype=np.uint8)
-        for at in range(0, len(offsets), 4096):
-            part = offsets[at : at + 4096]
-            heads = bytes_[part[:, None] + np.arange(HEADER_LEN)].view(HEADER)[:, 0]
-            for k in np.flatnonzero(_matches(heads, numbers, start, end)):
-                begin = int(part[k])
-                yield bytes_[begin : begin + int(lengths[at + k])].tobytes()
-
-
-def _matches(h: NDArray[Any], numbers: Iterable[tuple[int, int]], start: int, end: int) -> NDArray[np.bool_]:
-    """Data frames of one of the channels that overlap [start, end]; a timed frame is judged by its first sample."""
-    rate = np.maximum(h["rate_num"].astype(np.float64), 1.0)
-    span = np.where(h["encoding"] == TIMED, 0.0, h["n_samples"] * 1e9 * h["rate_den"] / rate)
-    inside = (h["magic"] == b"LLF1") & (h["type"] == DATA) & (h["t0_ns"] <= end) & (h["t0_ns"] + span >= start)
-    ours = np.zeros(len(h), dtype=np.bool_)
-    for device, channel in numbers:
-        first = h["channel"].astype(np.int64)
-        ours |= (h["device"] == device) & (first <= channel) & (channel < first + h["n_channels"])
-    return inside & ours

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lifeline_core.service.archivist import Archivist
 from lifeline_core.service.deadletters import DeadLetterBox
 from lifeline_core.service.desk import Desk
 from lifeline_core.service.guard import AT_THE_DOOR, Guard
@@ -15,7 +16,8 @@ from lifeline_core.store.outbox import Outbox
 
 
 def numbers(
-    ingest: Ingest, replies: Replies, box: DeadLetterBox, desk: Desk, journal: Journal, outbox: Outbox, guard: Guard | None
+    ingest: Ingest, replies: Replies, box: DeadLetterBox, desk: Desk, journal: Journal, outbox: Outbox, archivist: Archivist,
+    guard: Guard | None,
 ) -> dict[str, Any]:
     """Counters and gauges of everything round the engine, by name."""
     received = ingest.receiver.counts()
@@ -33,6 +35,7 @@ def numbers(
         "backlog": desk.backlog(),
         "last_seq": outbox.last_seq,
     }
+    said |= archivist.numbers()
     if guard is not None:
         said |= {f"denied_{reason}": guard.counts[reason] for reason in AT_THE_DOOR}
     return said | {f"desk_{name}": count for name, count in list(desk.counts.items())}

@@ -21,6 +21,8 @@ GAUGES = {
     "blocked": "1 while the journal's budget is spent and nothing is read",
     "backlog": "alarms not yet committed",
     "last_seq": "seq of the last alarm committed",
+    "captures": "captures kept beside alarms",
+    "captures_bytes": "bytes of frames in them",
     "active": "alarms active just now",
     "unhealthy_channels": "channels a health alarm stands for",
 }
@@ -32,6 +34,9 @@ HELP = {
     "alarms": "alarm revisions raised",
     "received": "messages from devices",
     "received_bytes": "payload bytes from devices",
+    "captures_forgotten": "captures that made room for others",
+    "captures_missed": "alarms that came too fast to get a capture",
+    "captures_failed": "times the disk refused a capture",
     "denied_handshake": "connections that were not CURVE or broke off their handshake",
     "denied_key": "connections under a key nobody knows",
     "denied_role": "connections to a socket that is not for the role of their key",

@@ -21,6 +21,7 @@ import zmq
 from lifeline_core.errors import LifelineError
 from lifeline_core.model import City
 from lifeline_core.service import figures, sockets
+from lifeline_core.service.archivist import LONGEST_BYTES, Archivist
 from lifeline_core.service.bell import Bell
 from lifeline_core.service.certificates import read_keys, serve_curve
 from lifeline_core.service.deadletters import DeadLetterBox
@@ -36,6 +37,7 @@ from lifeline_core.service.requests import MAX_BODY, Requests
 from lifeline_core.service.runner import Runner
 from lifeline_core.service.sockets import end
 from lifeline_core.service.trouble import damage_alarm
+from lifeline_core.store.captures import Captures
 from lifeline_core.store.deadletter import DeadLetters
 from lifeline_core.store.outbox import Outbox
 
@@ -105,7 +107,8 @@ class Service:
         self._journal = began.journal
         self._outbox = Outbox(data_dir / "outbox.sqlite")
         undo.callback(self._outbox.close)
-        damage = [*began.problems, *self._outbox.problems]
+        self._captures = Captures(data_dir / "evidence", budget_bytes=settings.evidence_mib << 20, longest_bytes=LONGEST_BYTES)
+        damage = [*began.problems, *self._outbox.problems, *self._captures.problems]
         self.problems = [*damage, *began.notes]
         for problem in self.problems:
             self.log.warning("start-problem: " + problem.split(":")[0], problem=problem)
@@ -175,8 +178,9 @@ class Service:
         undo.callback(to_ingest.close)
         undo.callback(to_desk.close)
         replies = self._replies = Replies(to_ingest, self.credit)
+        self._archivist = Archivist(self.city, journal, self._captures, self.log)
         requests = Requests(
-            lambda record: self._ingest.command(record), lambda: self._runner.stats(), Evidence(self.city, journal)
+            lambda record: self._ingest.command(record), lambda: self._runner.stats(), Evidence(self.city, journal, self._archivist)
         )
         self._desk = Desk(
             self._outbox,
@@ -191,6 +195,7 @@ class Service:
             retain_days=settings.retain_days,
             pressed=lambda: self._ingest.blocked,
             failed=self._fail,
+            archivist=self._archivist,
             guard=self._guard,
         )
         self._runner = Runner(
@@ -275,7 +280,9 @@ class Service:
         engine: dict[str, Any] = {}
         with contextlib.suppress(NotInTime, LifelineError):
             engine = self.stats(2.0)
-        around = figures.numbers(self._ingest, self._replies, self._box, self._desk, self._journal, self._outbox, self._guard)
+        around = figures.numbers(
+            self._ingest, self._replies, self._box, self._desk, self._journal, self._outbox, self._archivist, self._guard
+        )
         return engine | around | {"start_problems": len(self.problems)}
 
     def health(self) -> dict[str, Any]:

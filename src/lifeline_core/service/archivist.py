@@ -1,0 +1,146 @@
+"""Keeps the frames around each alarm: out of the journal into a capture, from a minute before the onset until the clear.
+
+::
+
+    raised    a capture begins: what the journal still holds is looked through from its beginning
+    standing  once a second: what came since
+    cleared   once more, up to where the journal ended then; the capture is finished
+
+All captures that grow are served by one pass over the journal. Nothing here may hold the service up: the journal waits for
+the archivist only while there is room, and a capture that came too late says that it is not whole.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from lifeline_core.errors import LifelineError
+from lifeline_core.model import NS, Alarm, City
+from lifeline_core.service.log import Log
+from lifeline_core.service.sieve import frames_of
+from lifeline_core.store.captures import About, Captures
+from lifeline_core.store.journal import Journal
+
+BEFORE_NS = 60 * NS
+LONGEST_S = 3600  # an alarm may stand for months
+READ_BYTES = 16 << 20
+LONGEST_BYTES = 8 << 20  # of one capture
+AHEAD = 1000  # alarms waiting for their capture; past that the oldest gets none
+
+
+class Archivist:
+    """`hear` is for the desk's thread, `step` and `find` for a worker's, `needed` and `busy` for any."""
+
+    def __init__(self, city: City, journal: Journal, captures: Captures, log: Log) -> None:
+        self._city, self._journal, self._captures, self._log = city, journal, captures, log
+        self._lock = threading.Lock()
+        self._heard: deque[Alarm] = deque()
+        self._until: dict[str, int] = {}  # a capture ends when the journal was looked through up to here
+        self._since: dict[str, float] = {}
+        self.missed = 0  # alarms without a capture
+        self.failed = 0
+
+    def hear(self, alarms: Sequence[Alarm]) -> None:
+        """Committed alarms, in order."""
+        with self._lock:
+            self._heard.extend(a for a in alarms if a.revision == 1 or a.process == "cleared")
+            while len(self._heard) > AHEAD:
+                self._heard.popleft()
+                self.missed += 1
+
+    def busy(self) -> bool:
+        """Whether a step has anything to do."""
+        return bool(self._heard or self._captures.open)
+
+    def needed(self) -> int:
+        """The journal position from which on captures still want to read."""
+        if self._heard:
+            return self._journal.first
+        return min((about.position for about in list(self._captures.open.values())), default=self._journal.end)
+
+    def step(self) -> None:
+        """One pass; never raises."""
+        try:
+            self._take()
+            if self._captures.open:
+                self._pass()
+        except (LifelineError, OSError) as error:
+            self.failed += 1
+            self._log.error("capture-failed", error=str(error))
+
+    def numbers(self) -> dict[str, int]:
+        """Counters and gauges by name."""
+        c = self._captures
+        return {"captures": len(c), "captures_bytes": c.used_bytes, "captures_forgotten": c.forgotten,
+                "captures_missed": self.missed, "captures_failed": self.failed}
+
+    def find(self, alarm_id: str) -> tuple[About, bytes] | None:
+        """The capture of an alarm as far as it has come, or None."""
+        self.step()
+        return self._captures.read(alarm_id)
+
+    def _take(self) -> None:
+        """Begin and end captures as alarms were heard."""
+        with self._lock:
+            heard, self._heard = list(self._heard), deque()
+        for alarm in heard:
+            if alarm.process == "cleared":
+                about = self._captures.open.get(alarm.alarm_id)
+                if about is not None and about.to_ns is None:
+                    about.to_ns = alarm.updated_ns
+                    self._until[alarm.alarm_id] = self._journal.end
+            elif numbers := self._numbers(alarm):
+                first = self._journal.first
+                self._captures.begin(About(alarm_id=alarm.alarm_id, numbers=numbers, from_ns=alarm.onset_ns - BEFORE_NS,
+                                           position=first))
+
+    def _numbers(self, alarm: Alarm) -> list[tuple[int, int]]:
+        """The channels an alarm is about: those it names, otherwise all of its watch; and those of its evidence."""
+        watch = self._city.watches.get(alarm.watch)
+        names = set(alarm.where.get("channels") or (watch.channels if watch else ()))
+        sensors = alarm.evidence.get("sensors")
+        names |= set(sensors) if isinstance(sensors, list | dict | tuple) else set()
+        known = (self._city.channels[n] for n in names if n in self._city.channels)
+        return sorted((c.device, c.channel) for c in known)
+
+    def _pass(self) -> None:
+        """From the first position any capture waits at to the journal's end."""
+        captures = self._captures
+        position, stop = min(a.position for a in captures.open.values()), self._journal.end
+        if position < self._journal.first:  # it was needed elsewhere
+            for about in captures.open.values():
+                about.whole = about.whole and about.position >= self._journal.first
+        while position < stop:
+            records = self._journal.read(position, READ_BYTES)
+            if records.next == position:
+                break
+            self._share(records, records.next)
+            position = records.next
+        for alarm_id in list(captures.open):
+            captures.note(alarm_id, max(position, captures.open[alarm_id].position))
+            if self._over(captures.open[alarm_id], position):
+                captures.finish(alarm_id)
+                self._until.pop(alarm_id, None), self._since.pop(alarm_id, None)
+
+    def _share(self, records: Any, end: int) -> None:
+        for alarm_id, about in list(self._captures.open.items()):
+            if about.position >= end:
+                continue
+            last = about.to_ns if about.to_ns is not None else about.from_ns + BEFORE_NS + LONGEST_S * NS
+            begin = max(0, about.position - records.origin)
+            frames = [f for at, f in frames_of(records, about.numbers, about.from_ns, last) if at >= begin]
+            if frames:
+                self._captures.add(alarm_id, frames)
+            about.position = end
+
+    def _over(self, about: About, position: int) -> bool:
+        if about.to_ns is not None:
+            return position >= self._until.get(about.alarm_id, 0)
+        since = self._since.setdefault(about.alarm_id, time.monotonic())
+        if time.monotonic() - since > LONGEST_S:
+            about.to_ns, about.whole = about.from_ns + BEFORE_NS + LONGEST_S * NS, False
+        return not about.whole and (about.to_ns is not None or about.bytes > self._captures.longest_bytes // 2)

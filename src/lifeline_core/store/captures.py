@@ -1,0 +1,176 @@
+"""Captures beside alarms: the frames around each, in one file, within a stated disk budget.
+
+    <alarm_id>.llf     LLF1 frames back to back, in the order of their arrival
+    <alarm_id>.json    what it is: times, channels, how far the journal was looked through, whether it is whole
+
+A capture grows while its alarm stands. What the description counts is on the disk before the description is; a file longer
+than that is cut to it on opening, so a crash leaves neither half a frame nor one twice. Where the budget is spent the oldest
+finished captures go first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from lifeline_core.errors import StoreError
+from lifeline_core.store import disk
+
+LONGEST_ID = 64
+
+
+class About(msgspec.Struct, kw_only=True):
+    """The description of one capture. ``to_ns`` is None while it grows; ``whole`` False where a bound or the disk cut it short."""
+
+    alarm_id: str
+    numbers: list[tuple[int, int]]  # (device, channel)
+    from_ns: int
+    to_ns: int | None = None
+    position: int = 0  # of the journal: before it, everything was looked through
+    frames: int = 0
+    bytes: int = 0
+    whole: bool = True
+    finished: bool = False
+
+
+class Captures:
+    """A folder of captures; one thread.
+
+    Parameters
+    ----------
+    directory : made where it is missing.
+    budget_bytes : of all captures together.
+    longest_bytes : of one.
+
+    Attributes
+    ----------
+    open : dict
+        Captures that still grow, by alarm id; from an earlier life, too.
+    forgotten : int
+        Captures that made room since opening.
+    problems : list of str
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], *, budget_bytes: int, longest_bytes: int) -> None:
+        self.home = Path(directory)
+        self.budget_bytes, self.longest_bytes = budget_bytes, min(longest_bytes, budget_bytes)
+        self.open: dict[str, About] = {}
+        self.forgotten = 0
+        self.problems: list[str] = []
+        self._done: dict[str, int] = {}  # finished, oldest first: bytes
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+            self._look()
+        except OSError as e:
+            raise StoreError(e.errno, f"{self.home}: {e.strerror}") from e
+
+    # ---- one capture ----
+
+    def begin(self, about: About) -> None:
+        """A capture that grows from now on; one that is there already stays as it is."""
+        if about.alarm_id not in self.open and about.alarm_id not in self._done:
+            self.open[about.alarm_id] = about
+            self._describe(about)
+
+    def add(self, alarm_id: str, frames: Iterable[bytes]) -> None:
+        """Frames behind those that are there, as far as the bound goes; `note` makes them count."""
+        about = self.open[alarm_id]
+        with self._path(alarm_id).open("ab") as file:
+            for frame in frames:
+                if about.bytes + len(frame) > self.longest_bytes:
+                    about.whole = False
+                    break
+                file.write(frame)
+                about.frames += 1
+                about.bytes += len(frame)
+            file.flush()
+            disk.fdatasync(file.fileno())
+
+    def note(self, alarm_id: str, position: int) -> None:
+        """The journal was looked through up to ``position``."""
+        self.open[alarm_id].position = position
+        self._describe(self.open[alarm_id])
+
+    def finish(self, alarm_id: str) -> None:
+        about = self.open.pop(alarm_id)
+        about.finished = True
+        self._describe(about)
+        self._done[alarm_id] = about.bytes
+        self._make_room()
+
+    def read(self, alarm_id: str) -> tuple[About, bytes] | None:
+        """Description and frames; None where there is no such capture."""
+        if not _is_name(alarm_id):
+            return None
+        try:
+            about = msgspec.json.decode(self._description(alarm_id).read_bytes(), type=About)
+            data = self._path(alarm_id).read_bytes()[: about.bytes] if about.bytes else b""
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.MsgspecError) as error:
+            raise StoreError(0, f"the capture of {alarm_id} cannot be read: {error}") from error
+        return about, data
+
+    @property
+    def used_bytes(self) -> int:
+        return sum(self._done.values()) + sum(a.bytes for a in self.open.values())
+
+    def __len__(self) -> int:
+        return len(self._done) + len(self.open)
+
+    # ---- files ----
+
+    def _path(self, alarm_id: str) -> Path:
+        return self.home / f"{alarm_id}.llf"
+
+    def _description(self, alarm_id: str) -> Path:
+        return self.home / f"{alarm_id}.json"
+
+    def _describe(self, about: About) -> None:
+        disk.replace(self._description(about.alarm_id), msgspec.json.encode(about))
+
+    def _look(self) -> None:
+        found = sorted(self.home.glob("*.json"), key=lambda p: p.stat().st_mtime_ns)
+        for path in found:
+            try:
+                about = msgspec.json.decode(path.read_bytes(), type=About)
+                if about.alarm_id != path.stem or not _is_name(about.alarm_id):
+                    raise ValueError("it is the description of another alarm")
+                self._cut(about)
+            except (OSError, ValueError, msgspec.MsgspecError) as error:
+                self.problems.append(f"capture-set-aside: {path.name}: {error}")
+                disk.set_aside(path, "*.json*")
+                continue
+            if about.finished:
+                self._done[about.alarm_id] = about.bytes
+            else:
+                self.open[about.alarm_id] = about
+        known = self._done.keys() | self.open.keys()
+        for path in self.home.glob("*.llf"):
+            if path.stem not in known:
+                path.unlink(missing_ok=True)
+        self._make_room()
+
+    def _cut(self, about: About) -> None:
+        """The file as long as its description says; ValueError where it is shorter."""
+        path = self._path(about.alarm_id)
+        size = path.stat().st_size if path.exists() else 0
+        if size < about.bytes:
+            raise ValueError(f"it speaks of {about.bytes} bytes of frames, there are {size}")
+        if size > about.bytes:
+            os.truncate(path, about.bytes)
+
+    def _make_room(self) -> None:
+        while self._done and self.used_bytes > self.budget_bytes:
+            oldest = next(iter(self._done))
+            del self._done[oldest]
+            self._description(oldest).unlink(missing_ok=True)
+            self._path(oldest).unlink(missing_ok=True)
+            self.forgotten += 1
+
+
+def _is_name(alarm_id: str) -> bool:
+    return 0 < len(alarm_id) <= LONGEST_ID and alarm_id.isalnum() and alarm_id.isascii()

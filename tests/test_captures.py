@@ -1,0 +1,228 @@
+"""Frames beside alarms: the store by hand, the archivist behind a running service."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from lifeline_core import wire
+from lifeline_core.cli import app
+from lifeline_core.engine import Engine
+from lifeline_core.errors import StoreError
+from lifeline_core.model import NS, Alarm
+from lifeline_core.service import FeedClient, Service
+from lifeline_core.service.archivist import AHEAD, Archivist
+from lifeline_core.service.log import Log
+from lifeline_core.store.captures import About, Captures
+from lifeline_core.store.journal import FRAME, Journal
+from tests.service_city import DEVICE, T0, city_text, frame, make_city, read_all, running, until
+from tests.test_service import Wire
+
+
+def about(name: str, **more: object) -> About:
+    return About(alarm_id=name, numbers=[(7, 0)], from_ns=T0, **more)  # type: ignore[arg-type]
+
+
+def opened(path: Path, budget: int = 10_000, longest: int = 5_000) -> Captures:
+    return Captures(path, budget_bytes=budget, longest_bytes=longest)
+
+
+# ---- the store ----
+
+
+def test_what_was_added_and_noted_is_there_and_a_crash_leaves_no_half_frame(tmp_path: Path) -> None:
+    c = opened(tmp_path)
+    c.begin(about("a1"))
+    c.add("a1", [b"one", b"two"])
+    c.note("a1", 100)
+    c.add("a1", [b"three"])  # and the crash comes before the note
+    again = opened(tmp_path)
+    assert (again.open["a1"].position, again.open["a1"].frames) == (100, 2)
+    again.add("a1", [b"three"])
+    again.note("a1", 200)
+    again.finish("a1")
+    found, data = again.read("a1") or (None, b"")
+    assert data == b"onetwothree" and found is not None and found.finished and found.whole and found.frames == 3
+    last = opened(tmp_path)
+    assert not last.open and len(last) == 1 and last.used_bytes == 11
+    last.begin(about("a1"))  # said again after a restart: it stays as it is
+    assert not last.open and last.read("a1") == (found, data)
+
+
+def test_the_oldest_finished_make_room(tmp_path: Path) -> None:
+    c = opened(tmp_path, budget=1000, longest=400)
+    for k in range(5):
+        c.begin(about(f"a{k}"))
+        c.add(f"a{k}", [b"x" * 150, b"y" * 149])
+        c.note(f"a{k}", 1)
+        c.finish(f"a{k}")
+        os.utime(tmp_path / f"a{k}.json", ns=(k * NS, k * NS))
+    assert (len(c), c.used_bytes, c.forgotten) == (3, 897, 2)
+    assert c.read("a1") is None and c.read("a2") is not None and len(list(tmp_path.iterdir())) == 6
+    assert len(opened(tmp_path, budget=700, longest=400)) == 2
+    assert [p.stem for p in sorted(tmp_path.glob("*.llf"))] == ["a3", "a4"]
+
+
+def test_a_capture_ends_at_its_bound_between_frames(tmp_path: Path) -> None:
+    c = opened(tmp_path, longest=10)
+    c.begin(about("a1"))
+    c.add("a1", [b"1234", b"5678", b"90123", b"x"])
+    c.note("a1", 9)
+    c.finish("a1")
+    found, data = c.read("a1") or (None, b"")
+    assert found is not None and data == b"12345678" and not found.whole
+
+
+@pytest.mark.parametrize("damage", [b"{", b'{"alarm_id":"other","numbers":[],"from_ns":1}', b""])
+def test_damage_is_set_aside_and_said(tmp_path: Path, damage: bytes) -> None:
+    c = opened(tmp_path)
+    c.begin(about("a1"))
+    (tmp_path / "a1.json").write_bytes(damage)
+    again = opened(tmp_path)
+    assert len(again) == 0 and again.problems[0].startswith("capture-set-aside: a1.json") and again.read("a1") is None
+    assert list(tmp_path.glob("*.bad"))
+
+
+def test_frames_that_are_gone_are_said(tmp_path: Path) -> None:
+    c = opened(tmp_path)
+    c.begin(about("a1"))
+    c.add("a1", [b"frames"])
+    c.note("a1", 1)
+    (tmp_path / "a1.llf").write_bytes(b"fra")
+    assert "speaks of 6 bytes of frames, there are 3" in opened(tmp_path).problems[0]
+    (tmp_path / "a2.llf").write_bytes(b"nobody's")
+    assert not (opened(tmp_path).home / "a2.llf").exists()
+
+
+@pytest.mark.parametrize("name", ["../a1", "", "a.b", "x" * 65, "a/b"])
+def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
+    assert opened(tmp_path / "inner").read(name) is None
+
+
+def test_an_unreadable_folder_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError):
+        opened(tmp_path / "file")
+
+
+# ---- the archivist ----
+
+
+@pytest.fixture
+def parts(tmp_path: Path):  # type: ignore[no-untyped-def]
+    city = make_city(tmp_path)
+    with Journal(tmp_path / "journal", budget_bytes=1 << 20, segment_bytes=1 << 16) as journal:
+        yield city, journal, Captures(tmp_path / "evidence", budget_bytes=1 << 20, longest_bytes=1 << 18)
+
+
+def write(journal: Journal, frames: list[bytes]) -> None:
+    lengths = np.array([len(f) for f in frames])
+    journal.append_batch(FRAME, b"".join(frames), np.cumsum(lengths) - lengths, lengths, np.ones(len(frames), np.uint32))
+
+
+def alarms_of(city, frames: list[bytes]) -> list[Alarm]:  # type: ignore[no-untyped-def]
+    return Engine(city).push(frames)
+
+
+def seqs(data: bytes) -> list[int]:
+    return [f.seq for at, n in wire.read_capture(data) if isinstance(f := wire.decode(data[at : at + n]), wire.Frame)]
+
+
+def test_from_a_minute_before_to_the_clear_across_passes(parts) -> None:  # type: ignore[no-untyped-def]
+    city, journal, captures = parts
+    frames = [frame(s, value=30.0 if 100 <= s < 105 else 1.0) for s in range(200)]
+    raised, cleared = alarms_of(city, frames)
+    other = [frame(s, device=9) for s in range(200)]
+    archivist = Archivist(city, journal, captures, Log())
+    write(journal, [f for pair in zip(frames[:102], other[:102], strict=True) for f in pair])
+    archivist.hear([raised])
+    assert archivist.busy() and archivist.needed() == journal.first
+    archivist.step()
+    assert archivist.needed() == journal.end and captures.open[raised.alarm_id].frames == 62
+    write(journal, frames[102:])
+    archivist.hear([cleared])
+    archivist.step()
+    assert not archivist.busy()
+    found, data = captures.read(raised.alarm_id)
+    assert found.whole and found.finished and seqs(data) == list(range(40, 106))
+    (again, *_) = alarms_of(city, [data[at : at + n] for at, n in wire.read_capture(data)])
+    assert again == raised  # the same id, the same everything
+
+
+def test_a_capture_that_comes_too_late_says_so(parts) -> None:  # type: ignore[no-untyped-def]
+    city, journal, captures = parts
+    frames = [frame(s, value=30.0 if s >= 100 else 1.0) for s in range(4000)]
+    (raised,) = alarms_of(city, frames[:200])
+    archivist = Archivist(city, journal, captures, Log())
+    write(journal, frames[:101])
+    archivist.hear([raised])
+    archivist.step()
+    write(journal, frames[101:3000])
+    journal.release(journal.end)
+    write(journal, frames[3000:])
+    archivist.step()
+    assert not captures.read(raised.alarm_id)[0].whole
+
+
+def test_more_alarms_than_can_be_served_are_counted(parts) -> None:  # type: ignore[no-untyped-def]
+    city, journal, captures = parts
+    (raised,) = alarms_of(city, [frame(0, value=30.0)])
+    archivist = Archivist(city, journal, captures, Log())
+    archivist.hear([msgspec.structs.replace(raised, alarm_id=f"{k:032x}") for k in range(AHEAD + 7)])
+    assert archivist.missed == 7
+    archivist.hear([msgspec.structs.replace(raised, watch="service", where={}, alarm_id="ab")])
+    archivist.step()
+    assert "ab" not in captures.open
+
+
+# ---- behind the service ----
+
+
+def evidence(service: Service, alarm_id: str) -> dict[str, object]:
+    with FeedClient(service.endpoints["feed"]) as feed:
+        return feed.ask({"op": "evidence", "alarm_id": alarm_id})
+
+
+def test_it_grows_over_a_restart_and_replay_raises_the_same_alarm(tmp_path: Path) -> None:
+    city = make_city(tmp_path)
+    with running(city) as service, Wire(service) as device:
+        device.send(*(frame(s, value=1.0) for s in range(5)), *(frame(s, value=30.0) for s in range(5, 10)))
+        device.hear_ack(9)
+        with FeedClient(service.endpoints["feed"]) as feed:
+            (raised,) = until(lambda: read_all(feed))
+        said = evidence(service, raised.alarm_id)
+        assert (said["finished"], said["frames"]) == (False, 10)
+        assert service.numbers()["captures"] == 1
+    with running(city) as service, Wire(service) as device:
+        device.send(*(frame(s, value=30.0) for s in range(10, 15)), *(frame(s, value=1.0) for s in range(15, 20)))
+        device.hear_ack(19)
+        said = until(lambda: (e := evidence(service, raised.alarm_id))["finished"] and e)
+        asked = ["evidence", raised.alarm_id, "--from", service.endpoints["feed"], "-o", str(tmp_path / "e.llf")]
+        out = CliRunner().invoke(app, asked)
+        assert out.exit_code == 0, out.output
+    data = (tmp_path / "e.llf").read_bytes()
+    assert data == said["capture"] and seqs(data) == list(range(16)) and said["whole"]
+    (tmp_path / "city.toml").write_text(city_text(tmp_path))
+    out = CliRunner().invoke(app, ["replay", str(tmp_path / "e.llf"), "--city", str(tmp_path / "city.toml"), "--json"])
+    again = [msgspec.json.decode(line) for line in out.stdout.splitlines()]
+    assert [a["alarm_id"] for a in again if a.get("revision") == 1] == [raised.alarm_id]
+
+
+def test_it_is_kept_when_the_journal_has_moved_on(tmp_path: Path) -> None:
+    city = make_city(tmp_path, journal_mib=32, snapshot_s=0.2)
+    with running(city) as service, Wire(service) as device:
+        device.send(frame(0, value=1.0), frame(1, value=30.0), frame(2, value=1.0))
+        device.hear_ack(2)
+        with FeedClient(service.endpoints["feed"]) as feed:
+            raised = until(lambda: read_all(feed))[0]
+        until(lambda: evidence(service, raised.alarm_id)["finished"])
+        for k in range(40):  # 40 MB of another device go through a journal of 32 MiB
+            many = {"device": DEVICE + 1, "sample_index": 0, "t0_ns": T0, "rate": 10}
+            device.send(*(wire.pack(np.zeros((1, 10_000), np.float32), seq=k * 25 + i, **many) for i in range(25)))
+        until(lambda: service._journal.first > 0, 30.0)
+        assert evidence(service, raised.alarm_id)["frames"] == 3
