@@ -48,6 +48,7 @@ cdef extern from "receive.h":
         void (*close)(ll_receiver *) noexcept nogil
         long (*drain)(ll_receiver *, long, long) noexcept nogil
         int (*reply)(ll_receiver *, const uint32_t *, const uint8_t *, const int64_t *, const int64_t *, long, uint8_t *) noexcept nogil
+        void (*forget_users)(ll_receiver *) noexcept nogil
         int (*identity)(const ll_receiver *, uint32_t, uint8_t *, int *) noexcept nogil
     const ll_receive_api *ll_receive()
 
@@ -86,10 +87,7 @@ cdef class Loop:
         cdef uint32_t[::1] sources = self.sources
         cdef uint32_t[::1] users = self.users
         cdef uint8_t[::1] kinds = self.kinds
-        if any(len(key) != 40 or b"\0" in key for key in keys) or list(keys) != sorted(keys):
-            raise ValueError("receive: keys must be of 40 characters each and in rising order")
-        self.keys = b"".join(key + b"\0" for key in keys)
-        self.r.keys, self.r.n_keys = self.keys, len(keys)
+        self._know(keys)
         self.r.users = &users[0]
         self.r.arena, self.r.arena_cap = &arena[0], arena_bytes
         self.r.offsets, self.r.lengths, self.r.sources, self.r.kinds = &offsets[0], &lengths[0], &sources[0], &kinds[0]
@@ -109,6 +107,19 @@ cdef class Loop:
         self.r.zmq.err = <int (*)() noexcept nogil> <uintptr_t> zmq["zmq_errno"]
         raise_status(K.open(&self.r, peers, first_number), "receive")
         self.is_open = True
+
+    def _know(self, keys):
+        if any(len(key) != 40 or b"\0" in key for key in keys) or list(keys) != sorted(keys):
+            raise ValueError("receive: keys must be of 40 characters each and in rising order")
+        self.keys = b"".join(key + b"\0" for key in keys)
+        self.r.keys, self.r.n_keys = self.keys, len(keys)
+
+    def know(self, keys) -> None:
+        """Another list of keys; what the peers had is forgotten."""
+        if not self.is_open:
+            raise ValueError("receive: the loop is closed")
+        self._know(keys)
+        K.forget_users(&self.r)
 
     def close(self) -> None:
         """Give the held messages back; before the socket is closed."""

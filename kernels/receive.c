@@ -211,6 +211,11 @@ static long drain(ll_receiver *r, long wait_ms, long gather_us) {
     return r->n;
 }
 
+static void forget_users(ll_receiver *r) {
+    for (uint32_t i = 0; i <= r->mask; i++) r->peers[i].user = 0;
+    r->held_user = 0;
+}
+
 static int identity(const ll_receiver *r, uint32_t number, uint8_t out[256], int *delimited) {
     const ll_peer *p = &r->peers[number & r->mask];
     if (number == 0 || p->number != number) return LL_RANGE;
@@ -257,4 +262,4 @@ static int reply(ll_receiver *r, const uint32_t *numbers, const uint8_t *bodies,
 }
 
 const ll_receive_api LL_FN(ll_receive_api) = {
-    .open = open_, .close = close_, .drain = drain, .reply = reply, .identity = identity};
+    .open = open_, .close = close_, .drain = drain, .reply = reply, .forget_users = forget_users, .identity = identity};

@@ -104,6 +104,8 @@ typedef struct {
     /* Sends body k to connection numbers[k]; status[k] is LL_SENT, LL_AGAIN (its queue is full) or LL_GONE. LL_IO as above. */
     int (*reply)(ll_receiver *r, const uint32_t *numbers, const uint8_t *bodies, const int64_t *offsets,
                  const int64_t *lengths, long n, uint8_t *status);
+    /* The list of keys is another one: whose message came last is asked again. A payload that is held is nobody's then. */
+    void (*forget_users)(ll_receiver *r);
     /* The identity behind a number; its length, or LL_RANGE when the number means nobody. */
     int (*identity)(const ll_receiver *r, uint32_t number, uint8_t out[256], int *delimited);
 } ll_receive_api;

@@ -39,7 +39,8 @@ def serve(
     config: Annotated[Path, typer.Option("--config", "--city", help="Configuration (TOML).")],
     receiver: Annotated[str, typer.Option(help="auto, compiled or plain (pyzmq) receive loop.")] = "auto",
 ) -> int:
-    """Run the service until SIGTERM or SIGINT: frames in, alarms out, nothing lost over a restart."""
+    """Run the service until SIGTERM or SIGINT: frames in, alarms out, nothing lost over a restart. SIGHUP reads the
+    configuration again; what did not change keeps its state."""
     from lifeline_core.service.process import serve as run
     from lifeline_core.service.service import Service as Running
 
@@ -50,7 +51,7 @@ def serve(
             note(f"{name:8} {address}")
         note(f"data     {city.service.data_dir}")
 
-    return run(city, receiver=receiver, ready=ready)
+    return run(city, receiver=receiver, ready=ready, config=config)
 
 
 def record(

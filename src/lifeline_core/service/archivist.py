@@ -36,7 +36,7 @@ class Archivist:
     """`hear` is for the desk's thread, `step` and `find` for a worker's, `needed` and `busy` for any."""
 
     def __init__(self, city: City, journal: Journal, captures: Captures, log: Log) -> None:
-        self._city, self._journal, self._captures, self._log = city, journal, captures, log
+        self.city, self._journal, self._captures, self._log = city, journal, captures, log
         self._lock = threading.Lock()
         self._heard: deque[Alarm] = deque()
         self._until: dict[str, int] = {}  # a capture ends when the journal was looked through up to here
@@ -100,11 +100,11 @@ class Archivist:
 
     def _numbers(self, alarm: Alarm) -> list[tuple[int, int]]:
         """The channels an alarm is about: those it names, otherwise all of its watch; and those of its evidence."""
-        watch = self._city.watches.get(alarm.watch)
+        watch = self.city.watches.get(alarm.watch)
         names = set(alarm.where.get("channels") or (watch.channels if watch else ()))
         sensors = alarm.evidence.get("sensors")
         names |= set(sensors) if isinstance(sensors, list | dict | tuple) else set()
-        known = (self._city.channels[n] for n in names if n in self._city.channels)
+        known = (self.city.channels[n] for n in names if n in self.city.channels)
         return sorted((c.device, c.channel) for c in known)
 
     def _pass(self) -> None:

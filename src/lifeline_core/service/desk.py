@@ -95,6 +95,7 @@ class Desk(threading.Thread):
         self._not_before = 0.0
         self._next_prune = time.monotonic() + PRUNE_S
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="evidence")
+        self.rounds = 0
         self.trouble = ""  # why the outbox does not commit just now
         self.counts: Counter[str] = Counter()
 
@@ -138,6 +139,7 @@ class Desk(threading.Thread):
         poller.register(self._bell.fileno(), zmq.POLLIN)
         try:
             while self._running:
+                self.rounds += 1
                 poller.poll(self._sleep_ms())
                 self._round()
             self._requests.close()

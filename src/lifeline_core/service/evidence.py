@@ -18,7 +18,7 @@ class Evidence:
     """Finds frames by the alarm's channels and time. One at a time, in the archivist's thread."""
 
     def __init__(self, city: City, journal: Journal, archivist: Archivist) -> None:
-        self._city, self._journal, self._archivist = city, journal, archivist
+        self.city, self._journal, self._archivist = city, journal, archivist
 
     def __call__(self, alarm: Alarm) -> Reply:
         """Reply with ``capture`` (frames back to back), ``frames``, ``from_ns``, ``to_ns``, ``whole``; or ``not-kept``.
@@ -33,8 +33,8 @@ class Evidence:
                 "to_ns": about.to_ns if about.to_ns is not None else alarm.updated_ns, "whole": about.whole,
                 "finished": about.finished,
             }  # fmt: skip
-        watch = self._city.watches.get(alarm.watch)
-        wanted = [self._city.channels[name] for name in watch.channels] if watch else []
+        watch = self.city.watches.get(alarm.watch)
+        wanted = [self.city.channels[name] for name in watch.channels] if watch else []
         numbers = {(c.device, c.channel) for c in wanted}
         start, end = alarm.onset_ns - BEFORE_S * NS, max(alarm.detected_ns, alarm.onset_ns) + AFTER_S * NS
         frames: list[bytes] = []

@@ -62,22 +62,26 @@ class Guard:
     """The clients of one configuration. ``callback`` is for the thread of the handshakes, `judge` for the ingest thread."""
 
     def __init__(self, clients: Mapping[str, Client], log: Log, config_hash: str = "") -> None:
-        self._clients = sorted(clients.values(), key=lambda c: c.key)
-        self._by_key = {c.key.encode(): c for c in self._clients}
         self._log, self._config_hash = log, config_hash
         self._lock = threading.Lock()
         self.counts: Counter[str] = Counter()  # by reason
         self.by_client: Counter[tuple[str, str]] = Counter()
-        pairs = sorted((user << 32) | d for user, c in enumerate(self._clients, 1) for d in c.devices)
-        self._pairs = np.array(pairs, np.uint64)
-        now = time.monotonic()
-        self._frames = {u: Bucket(c.max_frames_s, now) for u, c in enumerate(self._clients, 1) if c.max_frames_s}
-        self._bytes = {u: Bucket(1024.0 * c.max_kib_s, now) for u, c in enumerate(self._clients, 1) if c.max_kib_s}
+        self.renew(clients)
         self._auth: ThreadAuthenticator | None = None
         self._refusals: Refusals | None = None
         self._told = 0  # refusals the last look knew of
         self._alarm: Alarm | None = None  # that stands
         self._last_ns = 0
+
+    def renew(self, clients: Mapping[str, Client]) -> None:
+        """Other clients; a connection whose key is withdrawn stays, and nothing it sends is taken."""
+        self._clients = sorted(clients.values(), key=lambda c: c.key)
+        self._by_key = {c.key.encode(): c for c in self._clients}
+        pairs = sorted((user << 32) | d for user, c in enumerate(self._clients, 1) for d in c.devices)
+        self._pairs = np.array(pairs, np.uint64)
+        now = time.monotonic()
+        self._frames = {u: Bucket(c.max_frames_s, now) for u, c in enumerate(self._clients, 1) if c.max_frames_s}
+        self._bytes = {u: Bucket(1024.0 * c.max_kib_s, now) for u, c in enumerate(self._clients, 1) if c.max_kib_s}
 
     @property
     def keys(self) -> list[bytes]:

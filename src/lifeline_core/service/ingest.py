@@ -17,7 +17,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,7 @@ import numpy as np
 import zmq
 
 from lifeline_core.errors import StoreError
-from lifeline_core.model import Alarm
+from lifeline_core.model import Alarm, Client
 from lifeline_core.service.bell import Bell
 from lifeline_core.service.deadletters import DeadLetterBox
 from lifeline_core.service.guard import FOREIGN, REASONS, Guard
@@ -76,6 +76,8 @@ class Ingest(threading.Thread):
         self._appended, self._failed, self._alarmed, self._guard = appended, failed, alarmed, guard
         self._wall_ns, self._last_tick_ns = time.time_ns, last_tick_ns
         self._next_tick = 0.0
+        self._renewal: Mapping[str, Client] | None = None
+        self.rounds = 0
         self._commands: deque[dict[str, Any]] = deque()
         self._reading, self._running = True, True
         self.idle = threading.Event()  # after stop_reading: everything read is in the journal
@@ -94,6 +96,11 @@ class Ingest(threading.Thread):
         self._commands.append(record)
         self._bell.ring()
         return True
+
+    def renew(self, clients: Mapping[str, Client]) -> None:
+        """Other clients from the next batch on."""
+        self._renewal = clients
+        self._bell.ring()
 
     def refused(self) -> dict[str, int]:
         """What never came to the journal, by reason."""
@@ -131,6 +138,11 @@ class Ingest(threading.Thread):
 
     def _read(self) -> None:
         while self._reading:
+            self.rounds += 1
+            if self._renewal is not None and self._guard is not None:
+                renewal, self._renewal = self._renewal, None
+                self._guard.renew(renewal)
+                self.receiver.know(self._guard.keys)
             self._tick()
             self._write_commands()
             wait = (
@@ -147,6 +159,7 @@ class Ingest(threading.Thread):
 
     def _only_reply(self) -> None:
         while self._running:
+            self.rounds += 1
             self._bell.clear()
             self._replies.send(self.receiver)
             select.select([self._bell], [], [], 0.005 if self._replies.waiting() else IDLE_MS / 1000)
@@ -221,6 +234,7 @@ class Ingest(threading.Thread):
     def _when_there_is_room(self, append: Callable[[], int]) -> bool:
         """Try until the engine has given journal back; meanwhile only replies go on. False at the service's end."""
         while self._running:
+            self.rounds += 1  # waiting for the engine is no hanging: that one is looked at by itself
             try:
                 append()
             except (BufferError, StoreError) as error:  # the budget, or the disk, is spent; nothing was written

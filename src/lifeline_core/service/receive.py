@@ -62,6 +62,9 @@ class Receiver(Protocol):
     def reply(self, replies: Sequence[tuple[int, bytes]]) -> list[int]:
         """Send each body to its connection number; SENT, AGAIN or GONE for each."""
 
+    def know(self, keys: Sequence[bytes]) -> None:
+        """Another list of keys for `Batch.users`, in rising order."""
+
     def counts(self) -> dict[str, int]:
         """``messages``, ``bytes``, ``rubbish``, ``waits`` so far."""
 
@@ -111,6 +114,9 @@ class CompiledReceiver:
             raise zmq.ZMQError(-failed)
         return [int(s) for s in status]
 
+    def know(self, keys: Sequence[bytes]) -> None:
+        self._loop.know(keys)
+
     def counts(self) -> dict[str, int]:
         return dict(self._loop.counts)
 
@@ -133,7 +139,7 @@ class PlainReceiver:
         peers: int = PEERS,
         keys: Sequence[bytes] = (),
     ) -> None:
-        self._users = {key.decode("ascii"): place for place, key in enumerate(keys, 1)}
+        self.know(keys)
         self._socket, self._wake_fd, self._limit = socket, wake_fd, arena_bytes
         self._gather_s = gather_us * 1e-6
         self._peers = peers
@@ -231,6 +237,9 @@ class PlainReceiver:
                 raise
             return GONE
         return SENT
+
+    def know(self, keys: Sequence[bytes]) -> None:
+        self._users = {key.decode("ascii"): place for place, key in enumerate(keys, 1)}
 
     def counts(self) -> dict[str, int]:
         return dict(self._counts)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from lifeline_core.engine import Engine
 from lifeline_core.errors import CommandRefused, StoreError
-from lifeline_core.model import Alarm
+from lifeline_core.model import Alarm, City
 from lifeline_core.service.deadletters import DeadLetterBox
 from lifeline_core.service.desk import Desk
 from lifeline_core.service.log import Log
@@ -85,6 +85,7 @@ class Runner(threading.Thread):
         self._unsafe: deque[tuple[int, dict[Stream, int]]] = deque()  # (position, what may be said once it is safe)
         self.recovered = threading.Event()
         self.counts: Counter[str] = Counter()
+        self.rounds = 0
 
     # -- from other threads ---------------------------------------------------------------------------------------
 
@@ -100,6 +101,14 @@ class Runner(threading.Thread):
         """End behind the batch under way, with a snapshot there."""
         self._given_up = True
 
+    def change(self, city: City) -> None:
+        """Another configuration from the next batch on; returns once it holds."""
+        done = threading.Event()
+        self._requests.append(lambda: self._change(city, done))
+        self._more.set()
+        while self.is_alive() and not done.wait(0.5):
+            pass
+
     def stats(self) -> Future[dict[str, Any]]:
         """The engine's counters, taken between two batches."""
         future: Future[dict[str, Any]] = Future()
@@ -112,6 +121,7 @@ class Runner(threading.Thread):
     def run(self) -> None:
         try:
             while True:
+                self.rounds += 1
                 self._serve_requests()
                 finishing = self._finishing
                 if self._step() and not self._given_up:
@@ -267,6 +277,18 @@ class Runner(threading.Thread):
             self._desk.hand_snapshot(self.position, pack_state(state, self.tick_ns))
             self._saved = self.position
         self._last_snapshot = time.monotonic()
+
+    def _change(self, city: City, done: threading.Event) -> None:
+        try:
+            self._engine = Engine.restore(city, self._engine.save())
+            for note in self._engine.load_notes:
+                self._log.info("reload-note", note=note)
+            self._snapshot()  # so that a restart goes on from here, not from what the old configuration made of it
+        except Exception as error:  # the old engine goes on
+            self.counts["engine_errors"] += 1
+            self._log.error("reload-failed", error=repr(error), exc_info=True)
+        finally:
+            done.set()
 
     def _serve_requests(self) -> None:
         while self._requests:

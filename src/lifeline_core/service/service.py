@@ -16,6 +16,7 @@ from concurrent.futures import TimeoutError as NotInTime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import zmq
 
 from lifeline_core.errors import LifelineError
@@ -71,6 +72,7 @@ class Service:
         self._receiver = receiver
         self._undo = contextlib.ExitStack()
         self._started = False
+        self.reloads = self.reloads_refused = 0
         self._guard: Guard | None = None
         self._prepare: Callable[[zmq.Socket[bytes], str], None] | None = None
 
@@ -179,9 +181,8 @@ class Service:
         undo.callback(to_desk.close)
         replies = self._replies = Replies(to_ingest, self.credit)
         self._archivist = Archivist(self.city, journal, self._captures, self.log)
-        requests = Requests(
-            lambda record: self._ingest.command(record), lambda: self._runner.stats(), Evidence(self.city, journal, self._archivist)
-        )
+        self._evidence = Evidence(self.city, journal, self._archivist)
+        requests = Requests(lambda record: self._ingest.command(record), lambda: self._runner.stats(), self._evidence)
         self._desk = Desk(
             self._outbox,
             journal,
@@ -263,6 +264,30 @@ class Service:
         self.failure = self.failure or why
         self.ended.set()
 
+    def reload(self, city: City) -> None:
+        """Another configuration, between two batches: what did not change keeps its state.
+
+        Sites, channels, watches and clients are taken. Of ``[service]`` and the mode of ``[security]`` nothing is, until the
+        next start; the log names what differs.
+        """
+        old = self.city
+        waits = [f"service.{key}" for key in msgspec.structs.asdict(old.service)
+                 if getattr(old.service, key) != getattr(city.service, key)]
+        waits += ["security"] if old.security != city.security else []
+        if waits:
+            self.log.warning("reload-waits-for-a-start", keys=", ".join(waits))
+        self.city = msgspec.structs.replace(city, service=old.service, security=old.security)
+        self._runner.change(self.city)
+        self._evidence.city = self._archivist.city = self.city
+        if self._guard is not None:
+            self._ingest.renew(self.city.clients)
+        self.reloads += 1
+        self.log.info("reloaded", config_hash=city.hash[:12])
+
+    def rounds(self) -> tuple[int, ...]:
+        """How often each thread has gone round; one that stands still hangs."""
+        return self._ingest.rounds, self._runner.rounds, self._desk.rounds
+
     # -- figures --------------------------------------------------------------------------------------------------
 
     def credit(self) -> int:
@@ -283,7 +308,9 @@ class Service:
         around = figures.numbers(
             self._ingest, self._replies, self._box, self._desk, self._journal, self._outbox, self._archivist, self._guard
         )
-        return engine | around | {"start_problems": len(self.problems)}
+        return engine | around | {
+            "start_problems": len(self.problems), "reloads": self.reloads, "reloads_refused": self.reloads_refused,
+        }  # fmt: skip
 
     def health(self) -> dict[str, Any]:
         """``live``: every thread runs. ``ready``: recovered, reading, and alarms are being committed."""
