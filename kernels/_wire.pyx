@@ -35,6 +35,8 @@ cdef extern from "wire.h":
         uint32_t (*crc32c)(uint32_t, const void *, size_t) nogil
         long (*pack)(const ll_frame *, uint8_t *, size_t) nogil
         size_t (*span)(const uint8_t *, size_t) nogil
+        const uint8_t *(*unpack)(const ll_frame *, const uint8_t *, int32_t *) nogil
+        size_t (*squeeze)(const int32_t *, uint32_t, uint8_t *) nogil
     const ll_wire_api *ll_wire() nogil
     enum:
         LL_REFUSED_COUNT
@@ -47,8 +49,9 @@ REFUSALS = tuple(ll_words[i].decode() for i in range(LL_REFUSED_COUNT))
 # The fields of parse's tuple, in its order.
 FIELDS = ("header_len", "type", "encoding", "flags", "device", "channel", "n_channels", "epoch", "clock_sd_us", "seq",
           "sample_index", "t0_ns", "rate_num", "rate_den", "n_samples", "crc32c")
-# What samples are made of, by encoding; int24 comes out as int32.
-RAW = {1: np.dtype("<i2"), 2: np.dtype("<i4"), 3: np.dtype("<i4"), 4: np.dtype("<f4"), 5: np.dtype("<f8"), 6: np.dtype("<f8")}
+# What samples are made of, by encoding; int24 and packed samples come out as int32.
+RAW = {1: np.dtype("<i2"), 2: np.dtype("<i4"), 3: np.dtype("<i4"), 4: np.dtype("<f4"), 5: np.dtype("<f8"), 6: np.dtype("<f8"),
+       16: np.dtype("<i4")}
 TIMED = np.dtype([("t_ns", "<i8"), ("value", "<f8")])
 
 
@@ -125,6 +128,8 @@ def samples(const uint8_t[::1] data):
     cdef ll_frame f
     need(data, &f)
     shape = (f.n_channels, f.n_samples)
+    if f.encoding == 16:
+        return unpacked(&f), None
     payload = np.frombuffer(data, np.uint8, f.payload_len, f.header_len)
     if f.encoding == 6:
         pairs = payload.view(TIMED).reshape(shape)
@@ -134,6 +139,32 @@ def samples(const uint8_t[::1] data):
         wide[:, 1:] = payload.reshape(-1, 3)
         return (wide.view("<i4") >> 8).reshape(shape), None
     return payload.view(RAW[f.encoding]).reshape(shape).copy(), None
+
+
+cdef unpacked(const ll_frame *f):
+    """int32[n_channels, n_samples] of a packed frame; parse bounds its size."""
+    out = np.empty((f.n_channels, f.n_samples), np.int32)
+    cdef int32_t[:, ::1] to = out
+    cdef const uint8_t *at = f.payload
+    cdef uint32_t r
+    with nogil:
+        for r in range(f.n_channels):
+            at = K.unpack(f, at, &to[r, 0])
+    return out
+
+
+def squeeze(const int32_t[:, ::1] x):
+    """int32[n_channels, n_samples] as the payload of encoding 16, each block as narrow as its widest code."""
+    cdef Py_ssize_t r, rows = x.shape[0], n = x.shape[1]
+    cdef size_t used = 0
+    if not rows or not n or n > 1 << 24:
+        raise ValueError(f"packed samples are 1 to {1 << 24} a channel, got {rows} channels of {n}")
+    out = np.empty(rows * K.squeeze(NULL, <uint32_t>n, NULL), np.uint8)
+    cdef uint8_t[::1] to = out
+    with nogil:
+        for r in range(rows):
+            used += K.squeeze(&x[r, 0], <uint32_t>n, &to[used])
+    return out[:used].tobytes()
 
 
 def scaled(const uint8_t[::1] data, const double[::1] scales, const double[::1] offsets):
@@ -154,6 +185,10 @@ def scaled(const uint8_t[::1] data, const double[::1] scales, const double[::1] 
             status = K.timed_row(&f, r, scales[r], offsets[r], &times[r, 0], &to[r, 0])
             raise_status(status, "timed row")
         return x, t_ns
+    cdef int32_t[:, ::1] counts
+    if f.encoding == 16:
+        counts = unpacked(&f)
+        f.encoding, f.payload, f.payload_len = 3, <const uint8_t *>&counts[0, 0], 4 * <size_t>f.n_channels * f.n_samples
     with nogil:
         for r in range(f.n_channels):
             status = K.row(&f, r, scales[r], offsets[r], &to[r, 0])

@@ -12,6 +12,9 @@
 
 #include <math.h>
 
+#include "counts.h"
+#include "packed.h"
+
 /* ---- tables ---- */
 
 static uint64_t key_hash(uint32_t device, uint32_t epoch, uint16_t channel, uint16_t n) {
@@ -99,11 +102,13 @@ int ll_assemble_adopt(ll_assembler *a, ll_stream *s) {
 
 static const uint8_t WIDTH[] = {0, 2, 3, 4, 4, 8, 16};
 
-/* The frame without its first `skip` samples, seen from row `row`: what wire's row functions can read as row 0. */
-static ll_frame tail_of(const ll_frame *f, uint32_t row, uint64_t skip, uint64_t n) {
+/* The frame without its first `skip` samples, seen from row `row`: what wire's row functions can read as row 0. Of a packed frame
+ * that row has been unpacked. */
+static ll_frame tail_of(const ll_assembler *a, const ll_frame *f, uint32_t row, uint64_t skip, uint64_t n) {
     ll_frame part = *f;
-    part.payload = f->payload + ((size_t)row * f->n_samples + skip) * WIDTH[f->encoding];
-    part.payload_len = n * WIDTH[f->encoding];
+    if (f->encoding == LL_PACKED) part.encoding = LL_INT32, part.payload = (const uint8_t *)(a->unpacked + skip);
+    else part.payload = f->payload + ((size_t)row * f->n_samples + skip) * WIDTH[f->encoding];
+    part.payload_len = n * WIDTH[part.encoding];
     part.n_samples = (uint32_t)n, part.n_channels = 1;
     return part;
 }
@@ -111,7 +116,7 @@ static ll_frame tail_of(const ll_frame *f, uint32_t row, uint64_t skip, uint64_t
 static void write_row(ll_assembler *a, ll_ring *r, const ll_channel *c, const ll_frame *f, uint32_t row, uint64_t skip) {
     uint64_t n = f->n_samples - skip, at = r->head & (r->cap - 1), room = r->cap - at, first = n < room ? n : room;
     for (uint64_t done = 0, len = first; done < n; done += len, len = n - done, at = 0) {
-        ll_frame part = tail_of(f, row, skip + done, len);
+        ll_frame part = tail_of(a, f, row, skip + done, len);
         if (r->timed) ll_wire()->timed_row(&part, 0, c->scale, c->offset, r->times + at, r->data + at);
         else ll_wire()->row(&part, 0, c->scale, c->offset, r->data + at);
     }
@@ -182,10 +187,21 @@ static int seam_for(ll_assembler *a, ll_lane *l, const ll_frame *f, uint64_t ski
     return !same;
 }
 
+/* Room for one row of a packed frame, before anything is written. */
+static int room_unpacked(ll_assembler *a, const ll_frame *f) {
+    if (f->encoding != LL_PACKED || f->n_samples <= a->cap_unpacked) return LL_OK;
+    int32_t *more = realloc(a->unpacked, f->n_samples * sizeof *more);
+    if (!more) return LL_NOMEM;
+    a->unpacked = more, a->cap_unpacked = f->n_samples;
+    return LL_OK;
+}
+
 /* Writes the samples of one frame from `skip` on into a lane; LL_FULL (nothing written) when a reader must read first. */
 static int write_frame(ll_assembler *a, ll_stream *st, const ll_frame *f, int lane, uint64_t skip, int force) {
     ll_lane *l = &st->lane[lane];
     uint64_t n = f->n_samples - skip;
+    int no_room = room_unpacked(a, f);
+    if (no_room) return no_room;
     for (uint32_t row = 0; row < f->n_channels; row++) {
         if (st->rows[row] < 0) continue;
         ll_ring *r = &a->rings[2 * st->rows[row] + lane];
@@ -201,7 +217,9 @@ static int write_frame(ll_assembler *a, ll_stream *st, const ll_frame *f, int la
         if (st->rows[row] >= 0 && a->rings[2 * st->rows[row] + lane].head) epoch = 1;
     ll_seam seam;
     int has_seam = seam_for(a, l, f, skip, lane, epoch, &seam);
+    const uint8_t *at = f->payload;
     for (uint32_t row = 0; row < f->n_channels; row++) {
+        if (f->encoding == LL_PACKED) at = ll_wire()->unpack(f, at, st->rows[row] < 0 ? NULL : a->unpacked);
         if (st->rows[row] < 0) {
             a->count.unconfigured += n;
             continue;
@@ -428,12 +446,17 @@ static int refuses_stream(const ll_assembler *a, const ll_frame *f) {
     return 0;
 }
 
-/* A newer epoch ends the older ones of the same channels. */
+/* A newer epoch ends the older ones of the same channels. One that begins with history beside another is not newer: it is a
+ * boot before this one that nobody here met, and goes to lane 1 from the start. */
 static int new_stream(ll_assembler *a, const ll_frame *f, int force, ll_stream **out) {
-    int newer = 0;
+    int newer = 0, behind = 0;
     for (int32_t k = 0; k < a->n_streams; k++) {
         ll_stream *old = a->streams[k];
         if (!overlaps(old, f)) continue;
+        if (f->flags & 8) {
+            behind = 1;
+            continue;
+        }
         newer = 1;
         if (old->over) continue;
         int status = settle(a, old, 1, force);
@@ -450,7 +473,7 @@ static int new_stream(ll_assembler *a, const ll_frame *f, int force, ll_stream *
     }
     for (uint32_t row = 0; row < f->n_channels; row++) rows[row] = find_channel(a, f->device, (uint16_t)(f->channel + row), NULL);
     s->device = f->device, s->epoch = f->epoch, s->channel = f->channel, s->n_channels = f->n_channels;
-    s->rows = rows, s->born = a->born++;
+    s->rows = rows, s->born = a->born++, s->over = (uint8_t)behind;
     if (newer) a->count.epochs++;
     *out = s;
     return ll_assemble_adopt(a, s);
@@ -674,7 +697,7 @@ static void destroy(ll_assembler *a) {
     for (int32_t j = 0; a->joins && j < 2 * a->n_joins; j++) free(a->joins[j].cursors);
     for (int32_t k = 0; k < a->n_streams; k++) stream_free(a->streams[k]);
     free(a->channels), free(a->rings), free(a->joins), free(a->streams), free(a->table), free(a->by_number);
-    free(a->fresh_streams), free(a);
+    free(a->fresh_streams), free(a->unpacked), free(a);
 }
 
 static ll_assembler *make(int32_t n_channels, int32_t n_joins) {

@@ -88,6 +88,8 @@ typedef struct {
     int32_t n_channels, n_joins, n_streams, cap_streams, table_size, n_fresh, cap_fresh;
     uint64_t born;
     ll_stream *unsettled; /* held frames that waited for room */
+    int32_t *unpacked;    /* one row of a packed frame, grown to the longest so far: at most LL_MAX_SAMPLES */
+    uint32_t cap_unpacked;
     ll_counters count;
 } ll_assembler;
 

@@ -5,11 +5,14 @@
  *     0    4  5  6  7  8      12  14  16     20          24   32            40     48        52        56         60
  *     LLF1 hl ty en fl device ch  nch epoch  clock_sd_us seq  sample_index  t0_ns  rate_num  rate_den  n_samples  crc32c
  *
- * Payload, channel-major: n_channels x n_samples x {2 int16 | 3 int24 | 4 int32 | 4 float32 | 8 float64 | 16 {t_ns, value}}.
+ * Payload, channel-major: n_channels x n_samples x {2 int16 | 3 int24 | 4 int32 | 4 float32 | 8 float64 | 16 {t_ns, value}}, or
+ * packed rows whose length only a walk over their blocks tells (packed.h).
  * Every length is counted in 64 bits: 65535 channels x 2^32 samples x 16 bytes is below 2^53 and cannot wrap. */
 #include "wire.h"
 
 #include "counts.h"
+#include "crc32c.h"
+#include "packed.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "LLF1 is little endian and this code reads it in place"
@@ -21,84 +24,11 @@ enum {
     HEADER = 64, KNOWN_FLAGS = 0x1f, TIMED = 6, LAST_TYPE = 3, SOH = 3
 };
 
-/* Bytes of one sample of one channel, by encoding; 0 where the encoding is unknown. */
+/* Bytes of one sample of one channel, by encoding; 0 where the encoding is unknown, or packed. */
 static const uint8_t WIDTH[7] = {0, 2, 3, 4, 4, 8, 16};
 static inline uint64_t width_of(uint8_t encoding) { return encoding < sizeof WIDTH ? WIDTH[encoding] : 0; }
 
-#define LOAD(type, p) ({ type v_; memcpy(&v_, (p), sizeof v_); v_; })
 #define STORE(type, p, value) do { type v_ = (value); memcpy((p), &v_, sizeof v_); } while (0)
-
-/* ---- CRC-32C, reflected, polynomial 0x82F63B78 ---- */
-
-#if defined(__SSE4_2__) && defined(__x86_64__)
-#include <nmmintrin.h>
-#include <wmmintrin.h>
-
-/* One stream: the instruction takes 8 bytes in 3 cycles. */
-static inline uint64_t crc_one(uint64_t c, const uint8_t *p, size_t len) {
-    for (; len >= 8; p += 8, len -= 8) c = _mm_crc32_u64(c, LOAD(uint64_t, p));
-    for (; len; p++, len--) c = _mm_crc32_u8((uint32_t)c, *p);
-    return c;
-}
-
-/* Three streams of `words` 8-byte words side by side hide the 3 cycles. Their sums are joined by
- *     c = a x^(128 words) + b x^(64 words) + d   (mod P),
- * where `shift1` = x^(64 words - 33) and `shift2` = x^(128 words - 33): a carry-less product of two reflected words stands one
- * bit low, and taking the crc of the 64-bit product multiplies by x^32 and reduces. */
-__attribute__((target("sse4.2,pclmul"))) static inline uint64_t
-crc_three(uint64_t a, const uint8_t *p, size_t words, uint32_t shift1, uint32_t shift2) {
-    uint64_t b = 0, d = 0;
-    const uint8_t *q = p + 8 * words, *r = q + 8 * words;
-    for (size_t i = 0; i < 8 * words; i += 8) {
-        a = _mm_crc32_u64(a, LOAD(uint64_t, p + i));
-        b = _mm_crc32_u64(b, LOAD(uint64_t, q + i));
-        d = _mm_crc32_u64(d, LOAD(uint64_t, r + i));
-    }
-    __m128i hi = _mm_clmulepi64_si128(_mm_cvtsi64_si128((long long)a), _mm_cvtsi32_si128((int)shift2), 0);
-    __m128i lo = _mm_clmulepi64_si128(_mm_cvtsi64_si128((long long)b), _mm_cvtsi32_si128((int)shift1), 0);
-    return _mm_crc32_u64(0, (uint64_t)_mm_cvtsi128_si64(_mm_xor_si128(hi, lo))) ^ d;
-}
-
-__attribute__((target("sse4.2,pclmul"))) static uint64_t crc_wide(uint64_t c, const uint8_t *p, size_t len) {
-    for (; len >= 3072; p += 3072, len -= 3072) c = crc_three(c, p, 128, 0x170076fau, 0xa51b6135u);
-    for (; len >= 768; p += 768, len -= 768) c = crc_three(c, p, 32, 0xb9e02b86u, 0xdd7e3b0cu);
-    for (; len >= 192; p += 192, len -= 192) c = crc_three(c, p, 8, 0x9e4addf8u, 0x0d3b6092u);
-    return crc_one(c, p, len);
-}
-
-static uint32_t crc32c(uint32_t crc, const void *bytes, size_t len) {
-    uint64_t c = (uint32_t)~crc;
-    /* x86-64-v2 promises SSE4.2 but not the carry-less product. */
-    c = len >= 192 && __builtin_cpu_supports("pclmul") ? crc_wide(c, bytes, len) : crc_one(c, bytes, len);
-    return ~(uint32_t)c;
-}
-#else
-/* Slicing by 8: TABLE[k][b] is byte b followed by k zero bytes. Filled when the library is loaded; where this branch is compiled
- * there is only one variant, so the filling never runs on a processor it was not compiled for. */
-static uint32_t TABLE[8][256];
-
-__attribute__((constructor)) static void fill_table(void) {
-    for (uint32_t i = 0; i < 256; i++) {
-        uint32_t c = i;
-        for (int bit = 0; bit < 8; bit++) c = (c >> 1) ^ (0x82F63B78u & -(c & 1));
-        TABLE[0][i] = c;
-    }
-    for (int k = 1; k < 8; k++)
-        for (uint32_t i = 0; i < 256; i++) TABLE[k][i] = (TABLE[k - 1][i] >> 8) ^ TABLE[0][TABLE[k - 1][i] & 255];
-}
-
-static uint32_t crc32c(uint32_t crc, const void *bytes, size_t len) {
-    const uint8_t *p = bytes;
-    uint32_t c = ~crc;
-    for (; len >= 8; p += 8, len -= 8) {
-        uint64_t w = LOAD(uint64_t, p) ^ c;
-        c = 0;
-        for (int k = 0; k < 8; k++) c ^= TABLE[7 - k][(w >> (8 * k)) & 255];
-    }
-    for (; len; p++, len--) c = (c >> 8) ^ TABLE[0][(c ^ *p) & 255];
-    return ~c;
-}
-#endif
 
 /* The sum of a frame's first 64 bytes with the field itself taken as 0; the rest of the frame follows on from it. */
 static inline uint32_t header_crc(const uint8_t *bytes) {
@@ -168,20 +98,39 @@ static int times_in_range(const ll_frame *f) {
 
 /* Hello, bye and state of health: no samples; encoding and rate may be told or left 0. */
 static int refuse_word(const ll_frame *f) {
-    if (f->encoding && !width_of(f->encoding)) return LL_REFUSED_ENCODING;
+    if (f->encoding && f->encoding != LL_PACKED && !width_of(f->encoding)) return LL_REFUSED_ENCODING;
     if (f->flags & ~KNOWN_FLAGS) return LL_REFUSED_FLAGS;
     if (f->n_samples || f->seq || (uint32_t)f->channel + f->n_channels > 65536) return LL_REFUSED_SHAPE;
     if (f->type == SOH && !f->payload_len) return LL_REFUSED_LENGTH;
     return times_in_range(f) ? 0 : LL_REFUSED_TIME_RANGE;
 }
 
+/* Length of the packed rows at the payload's beginning, or minus a refusal. */
+static int64_t packed_len(const ll_frame *f) {
+    const uint8_t *p = f->payload, *end = p + f->payload_len;
+    if (f->n_channels * (uint64_t)f->n_samples > LL_PACKED_MOST) return -LL_REFUSED_PACKED;
+    for (uint32_t r = 0; r < f->n_channels; r++) {
+        int wrong;
+        p = ll_packed_end(p, end, f->n_samples, &wrong);
+        if (!p) return wrong ? -LL_REFUSED_PACKED : -LL_REFUSED_LENGTH;
+    }
+    return p - f->payload;
+}
+
+static int refuse_length(const ll_frame *f, uint64_t width) {
+    if (width) return f->n_channels * (uint64_t)f->n_samples * width != f->payload_len ? LL_REFUSED_LENGTH : 0;
+    int64_t len = packed_len(f);
+    return len < 0 ? (int)-len : (uint64_t)len != f->payload_len ? LL_REFUSED_LENGTH : 0;
+}
+
 static int refuse_data(const ll_frame *f) {
     uint64_t width = width_of(f->encoding);
-    if (!width) return LL_REFUSED_ENCODING;
+    if (!width && f->encoding != LL_PACKED) return LL_REFUSED_ENCODING;
     if (f->flags & ~KNOWN_FLAGS) return LL_REFUSED_FLAGS;
     if (!f->rate_den || !f->rate_num != (f->encoding == TIMED)) return LL_REFUSED_RATE;
     if (!f->n_channels || !f->n_samples || (uint32_t)f->channel + f->n_channels > 65536) return LL_REFUSED_SHAPE;
-    if (f->n_channels * (uint64_t)f->n_samples * width != f->payload_len) return LL_REFUSED_LENGTH;
+    int refused = refuse_length(f, width);
+    if (refused) return refused;
     if (f->encoding == TIMED && !timed_in_order(f)) return LL_REFUSED_TIME_ORDER;
     return times_in_range(f) ? 0 : LL_REFUSED_TIME_RANGE;
 }
@@ -262,6 +211,18 @@ static int timed_row(const ll_frame *f, uint32_t r, double scale, double offset,
     return LL_OK;
 }
 
+/* The rows of a packed frame that parse has let pass, one after the other. */
+static const uint8_t *unpack(const ll_frame *f, const uint8_t *at, int32_t *out) {
+    const uint8_t *end = f->payload + f->payload_len;
+    int wrong;
+    if (out) return ll_packed_read(at, end, f->n_samples, out);
+    return ll_packed_end(at, end, f->n_samples, &wrong);
+}
+
+static size_t squeeze(const int32_t *x, uint32_t n, uint8_t *out) {
+    return out ? (size_t)(ll_packed_write(x, n, out) - out) : ll_packed_room(n);
+}
+
 /* ---- captures ---- */
 
 /* Bodies (types 1 to 3) and payloads of encodings yet unknown have no length in the header: such a frame ends with its
@@ -288,12 +249,14 @@ static size_t span(const uint8_t *bytes, size_t len) {
     ll_frame f;
     if (framed(bytes, len)) return 0;
     read_header(bytes, len, &f);
-    uint64_t width = width_of(f.encoding);
-    if (f.type || !width) return span_by_crc(bytes, len, f.crc);
-    uint64_t payload = f.n_channels * (uint64_t)f.n_samples * width;
+    uint64_t width = width_of(f.encoding), payload = f.n_channels * (uint64_t)f.n_samples * width;
+    int64_t packed = f.encoding == LL_PACKED && !f.type && f.n_samples ? packed_len(&f) : -1;
+    if (packed >= 0) payload = (uint64_t)packed;
+    else if (f.type || !width) return span_by_crc(bytes, len, f.crc);
     if (payload > f.payload_len) return 0;
     size_t total = f.header_len + (size_t)payload;
     return crc32c(header_crc(bytes), bytes + HEADER, total - HEADER) == f.crc ? total : 0;
 }
 
-const ll_wire_api LL_FN(ll_wire_api) = {.parse = parse, .row = row, .timed_row = timed_row, .crc32c = crc32c, .pack = pack, .span = span};
+const ll_wire_api LL_FN(ll_wire_api) = {.parse = parse, .row = row, .timed_row = timed_row, .crc32c = crc32c, .pack = pack, .span = span,
+                                       .unpack = unpack, .squeeze = squeeze};

@@ -30,6 +30,7 @@ typedef struct {
     X(RATE, "rate")               /* rate 0 or denominator 0, or a rate on a timed frame */                            \
     X(SHAPE, "shape")             /* no channels, no samples, channel number past 65535, or samples in a hello */      \
     X(LENGTH, "length")           /* payload is not what encoding, channels and samples say */                         \
+    X(PACKED, "packed")           /* a packed block wider than 32 bits, padding that is not zero, or above 2^24 samples */ \
     X(TIME_ORDER, "time-order")   /* timed samples do not increase, or t0 is not the first */                          \
     X(TIME_RANGE, "time-range")   /* t0 before 1970, or time or index would overflow 63 bits within the frame */       \
     X(EXTENSION, "extension")     /* header extensions are not a msgpack map (found by Python, not by parse) */        \
@@ -63,6 +64,11 @@ typedef struct {
     long (*pack)(const ll_frame *f, uint8_t *out, size_t cap);
     /* Length of the frame that begins at bytes[0], where frames stand back to back; 0 where none does whose CRC is right. */
     size_t (*span)(const uint8_t *bytes, size_t len);
+    /* The packed row (encoding 16) at `at` as n_samples counts; where the next one begins. The first is at f->payload. `out` NULL only
+     * walks. For frames that parse has let pass; `row` and `timed_row` do not know them. */
+    const uint8_t *(*unpack)(const ll_frame *f, const uint8_t *at, int32_t *out);
+    /* n counts as a packed row, its length; with `out` NULL the most it can take. */
+    size_t (*squeeze)(const int32_t *x, uint32_t n, uint8_t *out);
 } ll_wire_api;
 
 LL_API(wire)

@@ -27,13 +27,14 @@ import lifeline_core._wire as _wire
 from lifeline_core.model import FLAG_LOCKED, Alarm, Frame
 
 DATA, HELLO, BYE, HEALTH = 0, 1, 2, 3
-INT16, INT24, INT32, FLOAT32, FLOAT64, TIMED = 1, 2, 3, 4, 5, 6
+INT16, INT24, INT32, FLOAT32, FLOAT64, TIMED, PACKED = 1, 2, 3, 4, 5, 6, 16
 HEADER_LEN, MAX_HEADER_LEN = 64, 248
 MAGIC = b"LLF1"
 REFUSALS: tuple[str, ...] = _wire.REFUSALS
-WIDTH = {INT16: 2, INT24: 3, INT32: 4, FLOAT32: 4, FLOAT64: 8, TIMED: 16}
+WIDTH = {INT16: 2, INT24: 3, INT32: 4, FLOAT32: 4, FLOAT64: 8, TIMED: 16}  # bytes of a sample; PACKED has no width of its own
 
 _BY_DTYPE = {"i2": INT16, "i4": INT32, "f4": FLOAT32, "f8": FLOAT64}
+_MOST_PACKED = 1 << 24  # LL_PACKED_MOST: a byte may stand for 128 samples, and memory must stay bounded
 _MOST = 2**63 - 1  # of times, indices and sequence numbers: everything behind the wire counts them in signed 64 bits
 # What a sender says of a frame, with its smallest and greatest value, in the order of the header.
 _FIELDS: dict[str, tuple[int, int]] = {
@@ -63,7 +64,7 @@ def decode(data: bytes | bytearray | memoryview) -> Frame | Refusal:
     Returns
     -------
     Frame or Refusal
-        Samples in the device's own dtype, int24 widened to int32; ``rate_num`` is 0 for timed samples.
+        Samples in the device's own dtype, int24 widened and packed samples unpacked to int32; ``rate_num`` is 0 for timed samples.
     """
     word, header = _wire.look(data)
     if word:
@@ -132,7 +133,7 @@ def pack(
     rate : number, Fraction or (num, den)
         Samples per second; a float means the nearest fraction with a denominator up to 10**6. None if timed.
     encoding : int
-        1 int16, 2 int24, 3 int32, 4 float32, 5 float64, 6 timed; by default what the dtype says.
+        1 int16, 2 int24, 3 int32, 4 float32, 5 float64, 6 timed, 16 packed int32; by default what the dtype says.
     t_ns : array_like of int64, shape of samples
         Times of irregular samples: the frame is a timed one.
 
@@ -171,8 +172,8 @@ def _ratio(rate: float | Fraction | tuple[int, int] | None) -> tuple[int, int]:
 
 def _payload(encoding: int, samples: NDArray[Any], t_ns: NDArray[np.int64] | None) -> bytes:
     """Samples, channel after channel, as the encoding says; ValueError where a value would not survive it."""
-    if encoding not in WIDTH:
-        raise ValueError(f"encoding must be 1 to 6, got {encoding}")
+    if encoding not in WIDTH and encoding != PACKED:
+        raise ValueError(f"encoding must be 1 to 6 or 16, got {encoding}")
     if (t_ns is not None) != (encoding == TIMED):
         raise ValueError(f"encoding 6 and no other has times; got encoding {encoding} with{'out' * (t_ns is None)}")
     if t_ns is not None:
@@ -185,10 +186,13 @@ def _payload(encoding: int, samples: NDArray[Any], t_ns: NDArray[np.int64] | Non
         return samples.astype(_wire.RAW[encoding]).tobytes()
     if samples.dtype.kind not in "iu":
         raise ValueError(f"encoding {encoding} carries integers, got samples of dtype {samples.dtype}")
-    half = 1 << (8 * WIDTH[encoding] - 1)
+    half = 1 << (8 * WIDTH.get(encoding, 4) - 1)
     if samples.size and not (-half <= int(samples.min()) and int(samples.max()) < half):
         raise ValueError(f"encoding {encoding} carries {-half} to {half - 1}, got {samples.min()} to {samples.max()}")
     raw = samples.astype(_wire.RAW[encoding])
+    if encoding == PACKED:
+        packed: bytes = _wire.squeeze(np.ascontiguousarray(raw)) if raw.size else b""
+        return packed
     if encoding == INT24:
         return np.ascontiguousarray(raw)[..., None].view(np.uint8)[..., :3].tobytes()
     return raw.tobytes()
@@ -253,7 +257,7 @@ _RULES: dict[str, Callable[[bytes, dict[str, int]], str]] = {
     "header-len": lambda d, h: f"header_len must be a multiple of 8 from {HEADER_LEN} to all {len(d)}, got {d[4]}",
     "crc": lambda d, h: f"crc32c must be the sum over the frame, 0x{_sum(d):08x}, got 0x{h['crc32c']:08x}",
     "type": lambda d, h: f"type must be 0 data, 1 hello, 2 bye or 3 state of health, got {h['type']}",
-    "encoding": lambda d, h: f"encoding must be 1 to 6, or 0 where there are no samples, got {h['encoding']}",
+    "encoding": lambda d, h: f"encoding must be 1 to 6 or 16, or 0 where there are no samples, got {h['encoding']}",
     "flags": lambda d, h: f"flags may use bits 0 to 4, got 0x{h['flags']:02x}",
     "rate": lambda d, h: (
         "rate_num / rate_den must be above 0, or 0/1 with encoding 6; "
@@ -266,7 +270,12 @@ _RULES: dict[str, Callable[[bytes, dict[str, int]], str]] = {
     "length": lambda d, h: (
         "the payload must be n_channels x n_samples in its encoding, and a state of health must have one; "
         + _told(h, "type", "n_channels", "n_samples", "encoding")
-        + f": {_needed(h)} bytes, payload {len(d) - h['header_len']} bytes"
+        + (f": {_needed(h)} bytes" if h["encoding"] != PACKED else ": packed blocks")
+        + f", payload {len(d) - h['header_len']} bytes"
+    ),
+    "packed": lambda d, h: (
+        f"a packed frame has at most {_MOST_PACKED} samples, each channel int32 x0, then blocks of 0 to 32 bits a code, "
+        "padded with zeros; " + _told(h, "n_channels", "n_samples")
     ),
     "time-order": lambda d, h: (
         "timed samples must increase strictly in every channel and begin at t0_ns in the first; "

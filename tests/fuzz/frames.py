@@ -38,6 +38,9 @@ def frames(rng: Random, n: int = 3, devices: Sequence[int] = (1, 2)) -> list[byt
                 encoding = wire.INT24 if dtype is np.int32 and seq % 2 else None
                 found.append(wire.pack(x, device=device, seq=seq, sample_index=20 * seq, t0_ns=t0, rate=20, channel=2 * k,
                                        encoding=encoding, flags=wire.FLAG_LOCKED if seq % 2 else 9))
+            x = np.cumsum(rng.integers(-(4**seq), 4**seq + 1, (2, 300)), axis=1).astype(np.int32)
+            told = {"device": device, "epoch": 2, "seq": seq, "sample_index": 300 * seq, "t0_ns": t0, "rate": 20}
+            found.append(wire.pack(x, encoding=wire.PACKED, **told))
         times = t0 + np.sort(rng.choice(NS, 5, replace=False)).reshape(1, -1)
         found.append(wire.pack(rng.normal(size=(1, 5)), device=3, seq=seq, sample_index=5 * seq, t_ns=times))
     extended = wire.pack(np.int16([1, 2, 3]), device=1, seq=n, t0_ns=T0, rate=1, extensions={"k": 1})

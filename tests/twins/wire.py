@@ -8,6 +8,7 @@ NAMES = ("magic", "header_len", "type", "encoding", "flags", "device", "channel"
          "seq", "sample_index", "t0_ns", "rate_num", "rate_den", "n_samples", "crc32c")
 WIDTH = {1: 2, 2: 3, 3: 4, 4: 4, 5: 8, 6: 16}
 LETTER = {1: "h", 3: "i", 4: "f", 5: "d"}
+PACKED = 16
 
 
 def _table() -> list[int]:
@@ -31,6 +32,8 @@ def crc32c(data: bytes) -> int:
 
 def payload(encoding: int, rows: list[list]) -> bytes:
     """Rows of numbers, or of (t_ns, value) for encoding 6."""
+    if encoding == PACKED:
+        return b"".join(map(pack_row, rows))
     out = b""
     for row in rows:
         for value in row:
@@ -41,6 +44,50 @@ def payload(encoding: int, rows: list[list]) -> bytes:
             else:
                 out += struct.pack("<" + LETTER[encoding], value)
     return out
+
+
+def pack_row(row: list[int]) -> bytes:
+    """x0, then blocks of 128 codes: the bits of a block as one long number."""
+    codes = []
+    for a, b in pairwise(row):
+        d = (b - a + 2**31) % 2**32 - 2**31
+        codes.append(2 * d if d >= 0 else -2 * d - 1)
+    out = struct.pack("<i", row[0])
+    for at in range(0, len(codes), 128):
+        part = codes[at : at + 128]
+        w = max(part).bit_length()
+        out += bytes([w]) + sum(z << (j * w) for j, z in enumerate(part)).to_bytes(16 * w, "little")
+    return out
+
+
+def unpack_rows(body: bytes, n_channels: int, n: int) -> list[list[int]] | str:
+    """Rows of a packed payload, or the word of the refusal."""
+    rows, at = [], 0
+    if n_channels * n > 2**24:
+        return "packed"
+    for _ in range(n_channels):
+        if at + 4 > len(body):
+            return "length"
+        row = [struct.unpack_from("<i", body, at)[0]]
+        at += 4
+        while len(row) < n:
+            if at >= len(body):
+                return "length"
+            w, many = body[at], min(128, n - len(row))
+            if w > 32:
+                return "packed"
+            if at + 1 + 16 * w > len(body):
+                return "length"
+            bits = int.from_bytes(body[at + 1 : at + 1 + 16 * w], "little")
+            at += 1 + 16 * w
+            if bits >> (many * w):
+                return "packed"
+            for j in range(many):
+                z = bits >> (j * w) & ((1 << w) - 1)
+                d = z // 2 if z % 2 == 0 else -(z + 1) // 2
+                row.append((row[-1] + d + 2**31) % 2**32 - 2**31)
+        rows.append(row)
+    return rows if at == len(body) else "length"
 
 
 def pack(fields: dict, body: bytes, extensions: bytes = b"") -> bytes:
@@ -64,7 +111,7 @@ def parse(data: bytes) -> dict | str:
     encoding, n = h["encoding"], h["n_samples"]
     if h["type"] > 3:
         return "type"
-    if encoding not in WIDTH and not (h["type"] and encoding == 0):
+    if encoding not in WIDTH and encoding != PACKED and not (h["type"] and encoding == 0):
         return "encoding"
     if h["flags"] >= 32:
         return "flags"
@@ -81,9 +128,12 @@ def parse(data: bytes) -> dict | str:
     else:
         if not n or not h["n_channels"]:
             return "shape"
-        if len(body) != h["n_channels"] * n * WIDTH[encoding]:
+        packed = unpack_rows(body, h["n_channels"], n) if encoding == PACKED else []
+        if isinstance(packed, str):
+            return packed
+        if encoding != PACKED and len(body) != h["n_channels"] * n * WIDTH[encoding]:
             return "length"
-        rows = _rows(encoding, h["n_channels"], n, body)
+        rows = packed or _rows(encoding, h["n_channels"], n, body)
     if encoding == 6 and rows:
         times = [[t for t, _ in row] for row in rows]
         if times[0][0] != h["t0_ns"] or any(b <= a for row in times for a, b in pairwise(row)):

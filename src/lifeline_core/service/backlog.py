@@ -22,7 +22,7 @@ from lifeline_core.model import FLAG_HISTORICAL
 from lifeline_core.service.heads import Stream
 
 AT_FLAGS, AT_SEQ, AT_CRC = 7, 24, 60
-_head = struct.Struct("<4sBBBBIHHIIQQqIIII")
+HEADER = struct.Struct("<4sBBBBIHHIIQQqIIII")
 
 
 @dataclass(slots=True)
@@ -43,12 +43,12 @@ class Kept:
     order: int = 0  # of the first sending
 
 
-def kept_of(number: int, frame: bytes, taken: float, *, fixed: bool) -> Kept:
-    """What a sound frame's header says of it."""
-    said = _head.unpack_from(frame)
+def kept_of(number: int, header: bytes, size: int, taken: float, *, fixed: bool) -> Kept:
+    """What a sound frame's header says of it; the frame itself is not in it yet."""
+    said = HEADER.unpack_from(header)
     stream = Stream(said[5], said[6], said[8])
     seq = said[10] if fixed else -1
-    return Kept(number, stream, said[7], seq, said[11], said[15], len(frame), taken, frame, fixed=fixed)
+    return Kept(number, stream, said[7], seq, said[11], said[15], size, taken, b"", fixed=fixed)
 
 
 def numbered(frame: bytes, seq: int, *, historical: bool) -> bytes:
@@ -123,7 +123,7 @@ class Backlog:
         """Frames up to ``seq`` of a stream, or this one, that are kept no longer."""
 
         def done(kept: Kept) -> bool:
-            return kept.stream == stream and 0 <= kept.seq and (kept.seq <= seq if cumulative else kept.seq == seq)
+            return kept.stream == stream and kept.seq >= 0 and (kept.seq <= seq if cumulative else kept.seq == seq)
 
         gone: list[Kept] = []
         flying = self.flying.get(stream)

@@ -4,7 +4,7 @@ A folder of segments, each a run of records that are only ever appended::
 
     u32 length   u32 crc32c of kind and body   u8 kind   body
 
-    STATE  msgpack {boot, epoch, streams: [[channel, n_channels, next seq, next index, end_ns], ...]}; first in every segment
+    STATE  msgpack {boot, epoch, streams: [[epoch, channel, n_channels, next seq, next index, end_ns], ...]}, first in a segment
     TAKE   u64 number, u8 flags, the frame as it was taken        SEND  u64 number, u64 seq, u8 historical: before it goes
     DONE   u64 number: acknowledged, refused or dropped
 
@@ -14,77 +14,35 @@ kills it; what the system had not yet put on the disk does not survive a power c
 
 from __future__ import annotations
 
+import fcntl
 import os
-import struct
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO
 
 import msgspec
 
 from lifeline_core import _wire
 from lifeline_core.errors import StoreError
+from lifeline_core.service.spooled import (
+    DONE,
+    ENDED,
+    FIXED,
+    FRONT,
+    SEND,
+    SENT,
+    STATE,
+    TAKE,
+    TAKEN,
+    Count,
+    Found,
+    Key,
+    Place,
+    Reading,
+    boot_id,
+)
 
-STATE, TAKE, SEND, DONE = 1, 2, 3, 4
 SEGMENT_BYTES = 1 << 20
-LARGEST = 64 << 20  # of a record: a length beyond it is damage
-_front = struct.Struct("<IIB")
-_take = struct.Struct("<QB")
-_sent = struct.Struct("<QQB")
-_done = struct.Struct("<Q")
-FIXED = 1
-
-
-@dataclass(slots=True)
-class Place:
-    """Where a taken frame lies."""
-
-    segment: int
-    offset: int
-    length: int
-
-
-@dataclass(slots=True)
-class Saved:
-    """A frame that was neither acknowledged nor dropped; ``seq`` -1: never sent."""
-
-    number: int
-    frame: bytes
-    seq: int = -1
-    historical: bool = False
-    fixed: bool = False
-
-
-@dataclass(slots=True)
-class Found:
-    """What an earlier process left."""
-
-    saved: list[Saved] = field(default_factory=list)
-    epoch: int | None = None
-    same_boot: bool = False
-    streams: list[list[int]] = field(default_factory=list)  # as the newest STATE has them; TAKE and SEND behind it go further
-    torn_bytes: int = 0  # of a record that was being written at the end
-    damaged: int = 0  # segments with a record in their middle that is not what was written
-
-
-def boot_id() -> str:
-    """Of this run of the machine; "" where the system does not tell, which is like no other."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-
-
-def _records(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """(offset behind the front, kind, body) as far as they are whole; what is left is damage or a torn end."""
-    at = 0
-    while at + _front.size <= len(data):
-        length, crc, kind = _front.unpack_from(data, at)
-        begin, at = at + _front.size, at + _front.size + length
-        if length > LARGEST or at > len(data) or _wire.crc32c(data[begin - 1 : at]) != crc:
-            return
-        yield begin, kind, data[begin:at]
 
 
 class Spool:
@@ -98,68 +56,43 @@ class Spool:
 
     def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> None:
         self.folder, self._segment_bytes = folder, segment_bytes
-        self.bytes = 0  # on disk
-        self._places: dict[int, Place] = {}
-        self._alive: dict[int, int] = {}  # segment: its frames that are not done
-        self._sizes: dict[int, int] = {}
-        self._file: BinaryIO | None = None
+        self._file: IO[bytes] | None = None
         self._segment = 0
         self._dirty = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (folder / "lock").open("wb")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.found = self._read()
+        except BlockingIOError as error:
+            raise StoreError(f"spool {folder}: another process has it open") from error
         except OSError as error:
             raise StoreError(f"spool {folder}: {error}") from error
-        self.next_number = max((s.number for s in self.found.saved), default=-1) + 1
-
-    # -- reading what is there ------------------------------------------------------------------------------------
+        self._places, self._alive, self._sizes = self.found.places, self.found.alive, self.found.sizes
+        self.bytes = sum(self._sizes.values())  # on disk
+        self.next_number = self.found.next_number
 
     def _read(self) -> Found:
-        found, saved = Found(), dict[int, Saved]()
+        reading = Reading()
         names = sorted(int(path.stem) for path in self.folder.glob("*.spool") if path.stem.isdigit())
         for name in names:
-            self._read_segment(name, found, saved, newest=name == names[-1])
-        found.saved = [saved[number] for number in sorted(saved)]
+            reading.segment(name, self._path(name).read_bytes(), newest=name == names[-1])
         self._segment = names[-1] if names else 0
+        found = reading.ended()
+        if found.torn_bytes:  # cut now: later it would lie in the middle and look like damage
+            found.sizes[self._segment] -= found.torn_bytes
+            os.truncate(self._path(self._segment), found.sizes[self._segment])
         return found
-
-    def _read_segment(self, name: int, found: Found, saved: dict[int, Saved], *, newest: bool) -> None:
-        data = self._path(name).read_bytes()
-        self._alive[name], self._sizes[name] = 0, len(data)
-        self.bytes += len(data)
-        at = 0
-        for begin, kind, body in _records(data):
-            at = begin + len(body)
-            if kind == STATE:
-                said = msgspec.msgpack.decode(body)
-                found.epoch, found.streams = said["epoch"], said["streams"]
-                found.same_boot = bool(said["boot"]) and said["boot"] == boot_id()
-            elif kind == TAKE:
-                number, flags = _take.unpack_from(body)
-                saved[number] = Saved(number, body[_take.size :], fixed=bool(flags & FIXED))
-                self._places[number] = Place(name, begin + _take.size, len(body) - _take.size)
-                self._alive[name] += 1
-            elif kind == SEND:
-                number, seq, historical = _sent.unpack(body)
-                if number in saved:
-                    saved[number].seq, saved[number].historical = seq, bool(historical)
-            elif kind == DONE and (number := _done.unpack(body)[0]) in saved:
-                del saved[number]
-                self._forget(number)
-        if at < len(data) and newest:
-            found.torn_bytes = len(data) - at
-        elif at < len(data):
-            found.damaged += 1
 
     def _path(self, segment: int) -> Path:
         return self.folder / f"{segment:012d}.spool"
 
     # -- writing --------------------------------------------------------------------------------------------------
 
-    def begin(self, epoch: int, streams: Iterable[list[int]]) -> None:
+    def begin(self, epoch: int, counts: Mapping[Key, Count]) -> None:
         """A new segment, which begins with what a later process must know. Once before anything else is written."""
         self._segment += 1
-        state = {"boot": boot_id(), "epoch": epoch, "streams": list(streams)}
+        state = {"boot": boot_id(), "epoch": epoch, "streams": [[*key, c.seq, c.index, c.end_ns] for key, c in counts.items()]}
         try:
             if self._file is not None:
                 self._sync()
@@ -169,7 +102,7 @@ class Spool:
             raise StoreError(f"spool {self.folder}: {error}") from error
         self._alive[self._segment] = self._sizes[self._segment] = 0
         self._write(STATE, msgspec.msgpack.encode(state))
-        self._clean()
+        self.clean()
 
     @property
     def full(self) -> bool:
@@ -184,15 +117,15 @@ class Spool:
         return number
 
     def _take(self, number: int, frame: bytes, *, fixed: bool) -> None:
-        end = self._write(TAKE, _take.pack(number, FIXED if fixed else 0) + frame)
+        end = self._write(TAKE, TAKEN.pack(number, FIXED if fixed else 0) + frame)
         self._places[number] = Place(self._segment, end - len(frame), len(frame))
         self._alive[self._segment] += 1
 
     def send(self, number: int, seq: int, *, historical: bool) -> None:
-        self._write(SEND, _sent.pack(number, seq, historical))
+        self._write(SEND, SENT.pack(number, seq, historical))
 
     def done(self, number: int) -> None:
-        self._write(DONE, _done.pack(number))
+        self._write(DONE, ENDED.pack(number))
         self._forget(number)
 
     def _forget(self, number: int) -> None:
@@ -225,7 +158,7 @@ class Spool:
         """Where the record ends."""
         assert self._file is not None, "begin comes first"
         crc = _wire.crc32c(bytes([kind]) + body)
-        record = _front.pack(len(body), crc, kind) + body
+        record = FRONT.pack(len(body), crc, kind) + body
         try:
             written = self._file.write(record)
             if written != len(record):  # the disk is full: nobody reads half a record, but the next one must not follow it
@@ -239,7 +172,7 @@ class Spool:
         self._dirty = True
         return self._sizes[self._segment]
 
-    def _clean(self) -> None:
+    def clean(self) -> None:
         """Away with segments at the oldest end of which every frame is done."""
         for segment in sorted(self._sizes):
             if segment == self._segment or self._alive[segment]:
@@ -247,9 +180,6 @@ class Spool:
             self._path(segment).unlink(missing_ok=True)
             self.bytes -= self._sizes.pop(segment)
             del self._alive[segment]
-
-    def clean(self) -> None:
-        self._clean()
 
     def sync(self) -> None:
         """Onto the disk, as far as the disk is honest."""
@@ -267,6 +197,4 @@ class Spool:
         if self._file is not None:
             self._file.close()
             self._file = None
-
-    def state(self) -> dict[str, Any]:
-        return {"bytes": self.bytes, "segments": len(self._sizes), "frames": len(self._places)}
+        self._lock.close()
