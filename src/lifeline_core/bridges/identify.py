@@ -18,11 +18,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
 
-from lifeline_core.bridges.modes import Modes, Real, mac
+from lifeline_core.bridges.modes import Complex, Modes, Real
 from lifeline_core.bridges.ssi import ssi_cov
 
-SUREST = 4  # poles whose standard deviation speaks for a cluster
+SUREST = 3  # poles that speak for a cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +49,28 @@ def frequency_floor(f_hz: ArrayLike, damping: ArrayLike, duration_s: float) -> R
     return np.asarray(f * np.sqrt(np.maximum(z, 0.0) / (2 * np.pi * duration_s * f)))
 
 
+def _unit(shapes: Complex) -> Complex:
+    """Rows of length 1, so that one product gives the MAC of all of them; zeros stay zeros."""
+    size = np.sqrt(np.sum(shapes.real**2 + shapes.imag**2, axis=1))[:, None]
+    return np.divide(shapes, size, out=np.zeros_like(shapes), where=size > 0.0)
+
+
+def _like(u: Complex, v: Complex) -> Real:
+    """MAC of rows of length 1, 0 .. 1."""
+    z = u.conj() @ v.T
+    out: Real = np.minimum(z.real**2 + z.imag**2, 1.0)
+    return out
+
+
 def stable(poles: Modes, demands: Demands) -> NDArray[np.bool_]:
     """Which poles have a neighbour in the order below."""
     out = np.zeros(len(poles), bool)
-    orders = np.unique(poles.order)
-    for below, order in pairwise(orders):
-        here, there = np.flatnonzero(poles.order == order), np.flatnonzero(poles.order == below)
-        if not len(here) or not len(there):
-            continue
-        step = np.abs(poles.f_hz[here, None] - poles.f_hz[there]) / poles.f_hz[here, None]
-        like = mac(poles.shapes[here], poles.shapes[there])
-        out[here] = np.any((step <= demands.step_f) & (like >= demands.step_mac), axis=1)
+    rank = np.argsort(poles.order, kind="stable")
+    f, u = poles.f_hz[rank], _unit(poles.shapes[rank])
+    border = [0, *np.flatnonzero(np.diff(poles.order[rank])) + 1, len(poles)]
+    for (a, b), (_, c) in pairwise(pairwise(border)):
+        step = np.abs(f[b:c, None] - f[a:b]) <= demands.step_f * f[b:c, None]
+        out[rank[b:c]] = np.any(step & (_like(u[b:c], u[a:b]) >= demands.step_mac), axis=1)
     return out
 
 
@@ -66,10 +78,17 @@ def clusters(poles: Modes, demands: Demands) -> list[NDArray[np.intp]]:
     """Poles that are one mode seen at many orders: average linkage on relative frequency plus 1 - MAC."""
     if len(poles) < 2:
         return [np.arange(len(poles))] if len(poles) else []
-    f = poles.f_hz
-    far = np.abs(f[:, None] - f) / np.maximum(f[:, None], f) + 1.0 - mac(poles.shapes, poles.shapes)
-    label = fcluster(linkage(far[np.triu_indices(len(f), 1)], "average"), demands.apart, "distance")
+    f, u = poles.f_hz, _unit(poles.shapes)
+    far = np.abs(f[:, None] - f) / np.maximum(f[:, None], f) + 1.0 - _like(u, u)
+    label = fcluster(linkage(squareform(far, checks=False), "average"), demands.apart, "distance")
     return [np.flatnonzero(label == k) for k in np.unique(label)]
+
+
+def _median(x: Real) -> float:
+    """As `numpy.median` of a row, which takes longer to begin than to end with rows as short as these."""
+    s = np.sort(x)
+    n = len(s)
+    return float("nan") if np.isnan(s[-1]) else float(0.5 * (s[(n - 1) // 2] + s[n // 2]))
 
 
 def _one_per_order(poles: Modes, members: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -79,10 +98,8 @@ def _one_per_order(poles: Modes, members: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def _surest(poles: Modes, members: NDArray[np.intp]) -> NDArray[np.intp]:
-    """The surest, and those half as sure: at orders far above the structure's own a pole splits, and nobody knows it any more."""
-    sure = members[np.argsort(poles.f_sd_hz[members], kind="stable")]
-    level = float(np.median(poles.f_sd_hz[sure[:SUREST]]))
-    return sure[(np.arange(len(sure)) < SUREST) | (poles.f_sd_hz[sure] <= 2.0 * level)]
+    """The few surest: at orders far above the structure's own poles split, and deviations of first order are too large."""
+    return members[np.argsort(poles.f_sd_hz[members], kind="stable")][:SUREST]
 
 
 def _judge(poles: Modes, members: NDArray[np.intp], last_order: int, duration_s: float, demands: Demands) -> str:
@@ -92,9 +109,9 @@ def _judge(poles: Modes, members: NDArray[np.intp], last_order: int, duration_s:
     need = max(demands.least, int(np.ceil(demands.share * possible)))
     if len(members) < need:
         return f"not stable: {len(members)} of {possible} orders from {first} on, {need} are needed"
-    zeta, f = float(np.median(poles.damping[members])), float(np.median(poles.f_hz[members]))
+    zeta, f = _median(poles.damping[members]), _median(poles.f_hz[members])
     floor = float(frequency_floor(f, zeta, duration_s))
-    sd = float(np.median(np.sort(poles.f_sd_hz[members])[:SUREST]))
+    sd = _median(np.sort(poles.f_sd_hz[members])[:SUREST])
     if not sd <= demands.sharp * floor:
         return f"not sharp: its frequency is uncertain by {sd:.2g} Hz, {sd / floor:.1f} times what the record allows"
     return ""
@@ -106,7 +123,7 @@ def _merge(poles: Modes, groups: list[NDArray[np.intp]]) -> Modes:
     middle = [g[np.argsort(poles.f_hz[g], kind="stable")[len(g) // 2]] for g in groups]
     rise = np.argsort(poles.f_hz[middle], kind="stable") if middle else np.array([], np.intp)
     rows, groups = [int(middle[i]) for i in rise], [groups[i] for i in rise]
-    med = [np.array([float(np.median(a[g])) for g in groups]) for a in (poles.damping, poles.f_sd_hz, poles.damping_sd)]
+    med = [np.array([_median(a[g]) for g in groups]) for a in (poles.damping, poles.f_sd_hz, poles.damping_sd)]
     return Modes(poles.f_hz[rows], med[0], poles.shapes[rows], med[1], med[2], poles.order[rows])
 
 
@@ -122,7 +139,7 @@ def modes_of(poles: Modes, duration_s: float, *, f_min: float = 0.0, f_max: floa
     for cluster in clusters(found, demands):
         members = _one_per_order(found, cluster)
         if reason := _judge(found, members, last, duration_s, demands):
-            refused.append((float(np.median(found.f_hz[members])), float(np.median(found.damping[members])), reason))
+            refused.append((_median(found.f_hz[members]), _median(found.damping[members]), reason))
         else:
             groups.append(members)
     m = _merge(found, groups)
@@ -148,7 +165,7 @@ def stabilisation(x: ArrayLike, fs: float, f_max: float | None = None, *, f_min:
                   demands: Demands = Demands()) -> StabilisationDiagram:
     """What `identify_modes` decides from, for people who want to see it; the same arguments."""
     y = np.asarray(x)
-    poles = ssi_cov(y, fs, br=br, order_max=order_max, uncertainty=True)
+    poles = ssi_cov(y, fs, br=br, order_max=order_max, uncertainty=True, weights="canonical")
     duration_s = y.shape[-1] / fs
     modes = modes_of(poles, duration_s, f_min=f_min, f_max=0.45 * fs if f_max is None else f_max, demands=demands)
     return StabilisationDiagram(poles, modes, duration_s, demands)

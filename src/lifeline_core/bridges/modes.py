@@ -73,6 +73,8 @@ def mac(a: ArrayLike, b: ArrayLike) -> Any:
     u, v = np.atleast_2d(np.asarray(a, np.complex128)), np.atleast_2d(np.asarray(b, np.complex128))
     if u.shape[-1] != v.shape[-1]:
         raise ValueError(f"shapes must have as many channels, have {u.shape[-1]} and {v.shape[-1]}")
+    if u.shape[-1]:
+        u, v = normalised(u), normalised(v)  # or the squares of tiny components would be zeros
     top = np.abs(u.conj() @ v.T) ** 2
     size = np.sum(np.abs(u) ** 2, axis=1)[:, None] * np.sum(np.abs(v) ** 2, axis=1)[None, :]
     out = np.minimum(np.divide(top, size, out=np.zeros_like(top), where=size > 0), 1.0)

@@ -114,6 +114,19 @@ class Recent:
         self._fill, self._seen = 0, None
         self._forget()
 
+    def merge(self, other: Recent) -> None:
+        """A seam here, then all of other's whole segments, as far as they are in the window."""
+        if self._head(0, 0, 0) != other._head(0, 0, 0):
+            raise ValueError("spectrum: merge needs two equal plans")
+        self.restart()
+        pieces = [(b.samples, b.segments) for b in other._blocks]
+        if newest := self.cut.whole(other._fill):
+            pieces.append((other._newest[:, self.cut.samples(0, newest)], newest))
+        for samples, segments in pieces:
+            self._blocks.append(Block(samples.copy(), segments))
+            self._closed += segments
+        self._forget()
+
     def _summed(self, samples: Samples) -> tuple[Array, Array]:
         self._work.reset()
         self._work.push(samples)

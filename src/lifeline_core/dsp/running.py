@@ -28,6 +28,7 @@ class Running:
 
     Against the batch form over the same segments: the mean over all is `welch` (with ``cross`` `csd_matrix`) bit for bit.
     With ``seconds`` other eights of segments are summed as one group, in float32 in the lanes: equal to 4e-7 of the value.
+    `merge` adds what another one gathered, of this stream or of another machine's.
 
     Parameters
     ----------
@@ -137,6 +138,18 @@ class Running:
     def restart(self) -> None:
         """A seam in the stream: keep the averages, drop the segment that is not complete."""
         self._stream.restart()
+
+    def merge(self, other: Running) -> None:
+        """A seam here, then every whole segment of ``other`` as if it had come next, then a seam; ``other`` stays as it is.
+
+        Of a stream cut in two, the second half must begin where a segment begins, and the first is given the nperseg - hop samples
+        more with which its last segment ends. ValueError unless both were made with the same keywords.
+        """
+        a, b = self._cut, other._cut
+        same = type(self._stream) is type(other._stream) and self.fs == other.fs and np.array_equal(a.scale, b.scale)
+        if other is self or not same:
+            raise ValueError("spectrum: merge needs two equal plans")
+        self._stream.merge(other._stream)
 
     def save(self) -> bytes:
         """The state as versioned bytes."""
