@@ -7,7 +7,9 @@
 h is the leverage of the window's environment: colder than ever before, less is known. d2 of m modes is put on the scale of
 all modes (Wilson and Hilferty), so that one limit serves. Without environment the directions in which frequencies move
 with the weather have a large variance in S and weigh next to nothing in S^-1: what is judged is what is left of principal
-component analysis when no component must be chosen.
+component analysis when no component must be chosen. What one mode moved is then what the other modes do not foretell of it:
+
+    r_j = e_j - E[e_j | the other modes] = (S_aa^-1 e_a)_j / (S_aa^-1)_jj          with variance 1 / (S_aa^-1)_jj
 
 Sources: P. C. Mahalanobis, Proc. Natl. Inst. Sci. India 2 (1936) 49-55; H. Hotelling, Ann. Math. Stat. 2 (1931) 360-378;
 A.-M. Yan et al., Mech. Syst. Signal Process. 19 (2005) 847-864 (environment without measuring it); B. Peeters and G. De
@@ -17,7 +19,7 @@ Roeck, Earthq. Eng. Struct. Dyn. 30 (2001) 149-171 (two slopes about the freezin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,11 +27,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
+from lifeline_core.bridges.partial import alone, distance, filled, same_scale
 from lifeline_core.errors import StateError
 
 Real = NDArray[np.float64]
 
-VERSION = 1
+VERSION = 2
 FEWEST_PER_MODE = 3  # windows for each mode of a covariance
 ROUNDS = 200  # of estimation with missing values
 
@@ -61,14 +64,6 @@ def _env(env: ArrayLike | None, n: int) -> Real:
     return e
 
 
-def _same_scale(d2: Real, m: NDArray[np.int64], modes: int) -> Real:
-    """d2 of m modes as the value that is as unlikely for all of them (Wilson and Hilferty, PNAS 17, 1931)."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        z = (np.cbrt(d2 / m) - (1 - 2 / (9 * m))) / np.sqrt(2 / (9 * m))
-        whole = modes * np.maximum(1 - 2 / (9 * modes) + z * np.sqrt(2 / (9 * modes)), 0.0) ** 3
-    return np.where(m == 0, np.nan, np.where(m == modes, d2, whole))
-
-
 @dataclass(frozen=True, slots=True)
 class Baseline:
     """A sound structure's frequencies.
@@ -78,6 +73,8 @@ class Baseline:
     weights : float64[1 + k (+ 1), n_modes].
     leverage : inverse of the design's normal matrix, one for all modes.
     cov : float64[n_modes, n_modes] of the residuals. limit : of d2. windows : trained on.
+    together : what a mode moved is told against what the other modes do: the weather is not in ``weights``.
+    training : d2 of each training window as a baseline without it would score it, float64[windows]; not saved.
     """
 
     centre: Real
@@ -88,11 +85,14 @@ class Baseline:
     cov: Real
     limit: float
     windows: int
+    together: bool = False
+    training: Real = field(default_factory=lambda: np.empty(0))
 
     def save(self) -> dict[str, Any]:
         """As a map of plain values and bytes."""
         arrays = {key: getattr(self, key).tobytes() for key in ("centre", "spread", "weights", "leverage", "cov")}
-        return {**arrays, "v": VERSION, "hinge": self.hinge, "limit": self.limit, "windows": self.windows}
+        return {**arrays, "v": VERSION, "hinge": self.hinge, "limit": self.limit, "windows": self.windows,
+                "together": self.together}
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Baseline:
@@ -104,7 +104,7 @@ class Baseline:
                                                       for k in ("centre", "spread", "weights", "leverage", "cov"))
             modes, columns = round(len(cov) ** 0.5), round(len(leverage) ** 0.5)
             return cls(centre, spread, float(state["hinge"]), weights.reshape(columns, modes), leverage.reshape(columns, columns),
-                       cov.reshape(modes, modes), float(state["limit"]), int(state["windows"]))
+                       cov.reshape(modes, modes), float(state["limit"]), int(state["windows"]), bool(state["together"]))
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"baseline cannot be restored: {error}") from error
 
@@ -127,43 +127,34 @@ class Baseline:
         return f - x @ self.weights, np.einsum("ni,ij,nj->n", x, self.leverage, x)
 
     def moved(self, f_hz: ArrayLike, env: ArrayLike | None = None) -> Real:
-        """Relative change of each mode after the weather was taken out, float64[n, n_modes]; -0.019 is 1.9 % lower."""
+        """Relative change of each mode after the weather was taken out, float64[n, n_modes]; -0.019 is 1.9 % lower.
+
+        With ``together`` against what the other modes of the window foretell, for nobody measured the weather.
+        """
         f = _rows(f_hz)
         e, _ = self.residuals(f, env)
+        if self.together:
+            e = alone(e, self.cov)
         return np.asarray(e / (f - e))
+
+    @property
+    def reference(self) -> Real:
+        """Frequencies at the mean environment of training, Hz, float64[n_modes]."""
+        return np.asarray(self._design(self.centre[None, :])[0] @ self.weights)
+
+    @property
+    def scatter(self) -> Real:
+        """Relative standard deviation of what `moved` gives for a sound window, float64[n_modes]."""
+        sd = 1.0 / np.sqrt(np.diag(np.linalg.inv(self.cov))) if self.together else np.sqrt(np.diag(self.cov))
+        return np.asarray(sd / np.abs(self.reference))
 
     def score(self, f_hz: ArrayLike, env: ArrayLike | None = None) -> Score:
         """Judge windows: f_hz float[n, n_modes], NaN = not identified; env as in training."""
         e, h = self.residuals(f_hz, env)
-        d2, m = _mahalanobis(e, self.cov)
-        d2 = _same_scale(d2 / (1.0 + h), m, len(self.cov))
+        d2, m = distance(e, self.cov)
+        d2 = same_scale(d2 / (1.0 + h), m, len(self.cov))
         with np.errstate(invalid="ignore"):
             return Score(d2, self.limit, d2 > self.limit)
-
-
-def _mahalanobis(e: Real, cov: Real) -> tuple[Real, NDArray[np.int64]]:
-    """e_a^T S_aa^-1 e_a over the values that are there, and how many there are."""
-    there = np.isfinite(e)
-    d2 = np.full(len(e), np.nan)
-    for pattern in np.unique(there, axis=0):
-        rows = np.flatnonzero((there == pattern).all(axis=1))
-        if pattern.any():
-            part = e[np.ix_(rows, pattern)]
-            d2[rows] = np.einsum("ni,ni->n", part, np.linalg.solve(cov[np.ix_(pattern, pattern)], part.T).T)
-    return d2, there.sum(axis=1)
-
-
-def _fill(f: Real, mean: Real, cov: Real) -> tuple[Real, Real]:
-    """f with what is missing replaced by what is expected of it, and the summed covariance of what was put in."""
-    there, full, extra = np.isfinite(f), f.copy(), np.zeros_like(cov)
-    for pattern in np.unique(there, axis=0):
-        if pattern.all():
-            continue
-        rows = np.flatnonzero((there == pattern).all(axis=1))
-        gain = np.linalg.solve(cov[np.ix_(pattern, pattern)], cov[np.ix_(pattern, ~pattern)])
-        full[np.ix_(rows, ~pattern)] = mean[np.ix_(rows, ~pattern)] + (f - mean)[np.ix_(rows, pattern)] @ gain
-        extra[np.ix_(~pattern, ~pattern)] += len(rows) * (cov[np.ix_(~pattern, ~pattern)] - cov[np.ix_(~pattern, pattern)] @ gain)
-    return full, extra
 
 
 def _fit(f: Real, x: Real) -> tuple[Real, Real, Real]:
@@ -190,7 +181,7 @@ def _fit(f: Real, x: Real) -> tuple[Real, Real, Real]:
         if there.all() or abs(size - (now := float(np.linalg.slogdet(cov)[1]))) < 1e-6:
             break
         size = now
-        full, extra = _fill(f, x @ weights, cov)
+        full, extra = filled(f, x @ weights, cov)
     return np.asarray(weights), np.asarray(f - x @ weights), np.asarray(cov)
 
 
@@ -214,7 +205,8 @@ def _find_hinge(f: Real, e: Real, plain: Baseline) -> float:
     return float(best[1]) if best[0] < cost(float("nan")) - 10.0 else float("nan")
 
 
-def fit_baseline(f_hz: ArrayLike, env: ArrayLike | None = None, *, false_alarms: float = 1e-3, bilinear: bool = True) -> Baseline:
+def fit_baseline(f_hz: ArrayLike, env: ArrayLike | None = None, *, false_alarms: float = 1e-3, bilinear: bool = True,
+                 together: bool | None = None) -> Baseline:
     """Learn what the frequencies of a sound structure do.
 
     Parameters
@@ -224,8 +216,10 @@ def fit_baseline(f_hz: ArrayLike, env: ArrayLike | None = None, *, false_alarms:
     env : float[n, k], optional
         Temperature, its past, wind, traffic ... of each window; the first column may have two slopes.
     false_alarms : share of sound windows that may be called damaged, if everything is Gaussian. The limit is never below
-        what the training windows themselves reach when each is judged by the others.
-    bilinear : look for a second slope in the first column of env.
+        the farthest training window as the others see it.
+    bilinear : look for a second slope in the first column of env (frost: ice stiffens what water does not).
+    together : tell a mode's movement against what the other modes do; by default where there is no env. For an env that does
+        not hold the temperature (traffic alone) say True.
 
     Raises
     ------
@@ -244,24 +238,30 @@ def fit_baseline(f_hz: ArrayLike, env: ArrayLike | None = None, *, false_alarms:
         raise ValueError(f"a baseline of {modes} modes and {e.shape[1]} columns needs {need} windows, has {n}")
     spread = e.std(axis=0)
     nothing = np.empty(0)
-    b = Baseline(e.mean(axis=0), np.where(spread > 0, spread, 1.0), float("nan"), nothing, nothing, nothing, 0.0, n)
+    apart = not e.shape[1] if together is None else together
+    b = Baseline(e.mean(axis=0), np.where(spread > 0, spread, 1.0), float("nan"), nothing, nothing, nothing, 0.0, n, apart)
     with threadpool_limits(1, "blas"):  # matrices this small only wait for a second core
         if bilinear and e.shape[1] and n >= 40:
             b = replace(b, hinge=_find_hinge(f, e, b))
         x = b._design(e)
         weights, rest, cov = _fit(f, x)
         leverage = np.asarray(np.linalg.pinv(x.T @ x), np.float64)
-    own = np.einsum("ni,ij,nj->n", x, leverage, x)
-    return replace(b, weights=weights, leverage=leverage, cov=cov, limit=_limit(rest, own, cov, x.shape[1], false_alarms))
+    others = _others(rest, np.einsum("ni,ij,nj->n", x, leverage, x), cov, x.shape[1])
+    limit = max(_hotelling(n, modes, x.shape[1], false_alarms), float(np.nanmax(others)))
+    return replace(b, weights=weights, leverage=leverage, cov=cov, limit=limit, training=others)
 
 
-def _limit(rest: Real, own: Real, cov: Real, columns: int, false_alarms: float) -> float:
-    """Hotelling's limit for a new window, or the farthest training window as the others see it, whichever is more."""
+def _hotelling(n: int, modes: int, columns: int, false_alarms: float) -> float:
+    """Limit of d2 for a new window."""
+    freedom = max(n - columns, modes + 2)
+    return modes * freedom / (freedom - modes + 1) * float(stats.f.isf(false_alarms, modes, freedom - modes + 1))
+
+
+def _others(rest: Real, own: Real, cov: Real, columns: int) -> Real:
+    """d2 of each training window as the others see it; own: its leverage."""
     n, modes = rest.shape
     freedom = max(n - columns, modes + 2)
-    hotelling = modes * freedom / (freedom - modes + 1) * float(stats.f.isf(false_alarms, modes, freedom - modes + 1))
-    d2, m = _mahalanobis(rest, cov)
+    d2, m = distance(rest, cov)
     d2 = d2 / np.maximum(1.0 - own, 1e-3)  # a window drew the fit towards itself
     share = np.minimum(d2 / freedom, 0.99)
-    alone = _same_scale(d2 * (freedom - 1) / freedom / (1.0 - share), m, modes)  # and widened the covariance
-    return max(hotelling, float(np.nanmax(alone)))
+    return same_scale(d2 * (freedom - 1) / freedom / (1.0 - share), m, modes)  # and widened the covariance
