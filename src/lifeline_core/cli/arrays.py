@@ -48,7 +48,7 @@ class Event(NamedTuple):
 
 
 Files = Annotated[
-    list[Path], typer.Argument(help="Captures (.llf), or arrays: CSV, NPZ, NPY, WAV, Parquet, CSMIP .V2, also in a zip.")
+    list[Path], typer.Argument(help="Captures (.llf), or arrays: CSV, NPZ, NPY, WAV, Parquet, MAT, CSMIP .V2, also in a zip.")
 ]
 Channels = Annotated[
     list[str] | None,
@@ -64,7 +64,7 @@ Factor = Annotated[float, typer.Option("--factor", help="Multiplies the samples:
 Start = Annotated[
     str | None, typer.Option("--t0", help="Time of the first sample (ISO 8601 UTC, or nanoseconds), over what the file says.")
 ]
-Key = Annotated[str | None, typer.Option("--key", help="Array of an NPZ or member of a zip.")]
+Key = Annotated[str | None, typer.Option("--key", help="Array of an NPZ or MAT, or member of a zip.")]
 DayFirst = Annotated[bool, typer.Option("--day-first", help="Dates in the file are written day before month.")]
 
 

@@ -1,4 +1,4 @@
-"""Recordings from files: CSV, NPZ, NPY, WAV, Parquet, CSMIP ``.V2``, plain, gzipped or in a zip. One row each.
+"""Recordings from files: CSV, NPZ, NPY, WAV, Parquet, MAT, CSMIP ``.V2``, plain, gzipped or in a zip. One row each.
 
 A file is sniffed by the end of its name; what a zip holds by its first bytes too, because there are CSV files whose
 own name ends in ``.zip``. What each kind says is in `formats`, time columns in `stamps`.
@@ -58,7 +58,7 @@ def read_array(
         Time of the first sample, over what the file says: UTC nanoseconds, a datetime, or ISO 8601 text (no zone:
         UTC).
     key
-        An array of an NPZ, a member of a zip, or ``acceleration``, ``velocity``, ``displacement`` of a .V2.
+        An array of an NPZ or MAT, a member of a zip, or ``acceleration``, ``velocity``, ``displacement`` of a .V2.
     day_first
         Whether the day stands before the month. ``2022-11-04`` is then 11 April; without it 01/02/2022 is refused.
     time_format

@@ -227,6 +227,35 @@ def _floats(x: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(x, kind)
 
 
+def _mat(stem: str, data: bytes, options: Options) -> Iterator[Recording]:
+    """MATLAB to version 7: the array asked for, or the only one that has as many rows or columns as ``t`` has times."""
+    from scipy.io import loadmat
+
+    try:
+        held = loadmat(io.BytesIO(data), squeeze_me=True)
+    except NotImplementedError as error:
+        raise ValueError("must be a MAT file to version 7, is 7.3: save it with -v7") from error
+    except Exception as error:  # a damaged file ends in errors of many kinds
+        raise ValueError(f"must be a MAT file, {error}") from error
+    arrays = {k: np.asarray(v) for k, v in held.items() if not k.startswith("__") and np.asarray(v).dtype.kind in "fiu"}
+    time = next((k for k, v in arrays.items() if v.ndim == 1 and v.size > 1 and _TIME.fullmatch(k)), None)
+    wanted = [k for k, v in arrays.items() if k != time and v.ndim in (1, 2) and v.size > 1]
+    if time is not None:
+        wanted = [k for k in wanted if arrays[time].size in arrays[k].shape]
+    key = options.key if options.key is not None else wanted[0] if len(wanted) == 1 else None
+    if key is None or key not in wanted:
+        raise ValueError(f"key must be one of {', '.join(wanted)}, is {key!r}")
+    x = arrays[key]
+    if time is None:
+        rate = next((float(arrays[k]) for k in _RATE_KEYS if k in arrays and arrays[k].ndim == 0), None)
+        yield from _array(key, x, options, rate=rate, t0_ns=0, names=None)
+        return
+    rows = np.atleast_2d(x if x.shape[-1] == arrays[time].size else x.T)
+    t_ns = stamps.parse(arrays[time].astype(np.float64), time, "", options.day_first, options.time_format)
+    for i, row in enumerate(rows):
+        yield from _timed(key if len(rows) == 1 else f"{key}-{i}", "", _floats(row), t_ns, options.rate_hz)
+
+
 READERS: dict[str, Callable[[str, bytes, Options], Iterator[Recording]]] = {
     ".csv": _csv,
     ".txt": _csv,
@@ -235,4 +264,5 @@ READERS: dict[str, Callable[[str, bytes, Options], Iterator[Recording]]] = {
     ".wav": _wav,
     ".parquet": _parquet,
     ".v2": _v2,
+    ".mat": _mat,
 }
