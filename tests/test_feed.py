@@ -190,6 +190,17 @@ def test_evidence_is_a_capture_of_the_frames_around_the_alarm(service: Service, 
     assert reply["from_ns"] < alarm.onset_ns < reply["to_ns"] and reply["whole"] and reply["frames"] == len(found)
 
 
+def test_reading_from_a_time_on_and_how_far_behind(feed: FeedClient) -> None:
+    alarms = read_all(feed)
+    middle = alarms[len(alarms) // 2]
+    again, cursor = feed.read(since_ns=middle.published_ns, max=2)
+    assert again[0].published_ns >= middle.published_ns and again[0].seq <= middle.seq
+    assert (cursor, feed.lag) == (again[-1].seq, alarms[-1].seq - again[-1].seq)
+    assert feed.read(since_ns=alarms[-1].published_ns + NS) == ([], alarms[-1].seq) and feed.lag == 0
+    with pytest.raises(FeedRefused, match="not both"):
+        feed.read(after=1, since_ns=1)
+
+
 def test_stats_have_the_counters_of_the_description(feed: FeedClient) -> None:
     stats = feed.stats()
     assert {"frames", "samples", "refused", "gaps", "duplicates", "alarms"} <= set(stats)

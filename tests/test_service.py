@@ -29,6 +29,7 @@ from lifeline_core.errors import ConfigError, StoreError
 from lifeline_core.model import NS
 from lifeline_core.service import Device, FeedClient, LiveView, Service
 from lifeline_core.service.sockets import end
+from lifeline_core.service.trouble import Standing, overload_alarm
 from lifeline_core.store.journal import FRAME, TICK, Journal
 from tests.service_city import (
     DEVICE,
@@ -372,6 +373,17 @@ def test_a_full_journal_holds_devices_back_until_the_engine_has_caught_up(tmp_pa
         device.hear_ack(149, 30)
         until(lambda: service.health()["ready"])
         assert service.stats()["frames"] == 150
+
+
+def test_being_held_back_is_one_alarm() -> None:
+    standing = Standing(lambda facts, t_ns: overload_alarm(facts, t_ns, "hash"), 60 * NS)
+    assert standing.tick(0, False, {"times": 0}) == []
+    (raised,) = standing.tick(NS, True, {"times": 1})
+    assert (raised.watch, raised.kind, raised.process) == ("ingest", "overload", "active")
+    assert standing.tick(2 * NS, True, {"times": 5}) == [] and standing.tick(61 * NS, False, {"times": 5}) == []
+    (cleared,) = standing.tick(62 * NS, False, {"times": 5})
+    assert (cleared.alarm_id, cleared.process, cleared.value) == (raised.alarm_id, "cleared", 5.0)
+    assert standing.tick(63 * NS, False, {"times": 5}, ending=True) == []
 
 
 def test_with_durability_disk_nothing_is_acknowledged_before_the_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

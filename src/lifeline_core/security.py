@@ -51,7 +51,8 @@ def _addresses(draft: Draft) -> None:
         address = getattr(draft.service, key)
         if not is_local(address):
             draft.faults.add(
-                f"service.{key}", 'must be on loopback or ipc:// unless [security] mode is "curve" (or, without any guard, "plain")',
+                f"service.{key}",
+                'must be on loopback or ipc:// unless [security] mode is "curve" (or, without any guard, "plain")',
                 address,
             )
 

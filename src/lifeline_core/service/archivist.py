@@ -21,7 +21,7 @@ from typing import Any
 from lifeline_core.errors import LifelineError
 from lifeline_core.model import NS, Alarm, City
 from lifeline_core.service.log import Log
-from lifeline_core.service.sieve import frames_of
+from lifeline_core.service.sieve import Sieve
 from lifeline_core.store.captures import About, Captures
 from lifeline_core.store.journal import Journal
 
@@ -127,12 +127,12 @@ class Archivist:
                 self._until.pop(alarm_id, None), self._since.pop(alarm_id, None)
 
     def _share(self, records: Any, end: int) -> None:
-        for alarm_id, about in list(self._captures.open.items()):
-            if about.position >= end:
-                continue
+        waiting = [(name, about) for name, about in self._captures.open.items() if about.position < end]
+        sieve = Sieve(records, {device for _, about in waiting for device, _ in about.numbers})
+        for alarm_id, about in waiting:
             last = about.to_ns if about.to_ns is not None else about.from_ns + BEFORE_NS + LONGEST_S * NS
             begin = max(0, about.position - records.origin)
-            frames = [f for at, f in frames_of(records, about.numbers, about.from_ns, last) if at >= begin]
+            frames = list(sieve.frames(about.numbers, about.from_ns, last, begin))
             if frames:
                 self._captures.add(alarm_id, frames)
             about.position = end

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lifeline_core.model import NS, Alarm, City
 from lifeline_core.service.archivist import Archivist
 from lifeline_core.service.requests import Reply, refusal
-from lifeline_core.service.sieve import frames_of
+from lifeline_core.service.sieve import Sieve
 from lifeline_core.store.journal import Journal
 
 BEFORE_S, AFTER_S = 30, 30
@@ -67,6 +67,5 @@ class Evidence:
             records = self._journal.read(position, READ_BYTES)  # what was released meanwhile is passed over
             if records.next == position:
                 return
-            for _, frame in frames_of(records, numbers, start, end):
-                yield frame
+            yield from Sieve(records, {device for device, _ in numbers}).frames(numbers, start, end)
             position = records.next

@@ -49,6 +49,7 @@ class FeedClient:
         speak_curve(self._socket, server_key, key_file)
         self._socket.connect(endpoint)
         self._timeout = timeout
+        self.lag = 0
         self._count = itertools.count(1)
 
     def ask(self, request: dict[str, Any], *, wait_ms: int = 0) -> dict[str, Any]:
@@ -66,15 +67,24 @@ class FeedClient:
         raise TimeoutError(f"the feed did not answer {request.get('op')!r} within {self._timeout} s")
 
     def read(
-        self, consumer: str | None = None, after: int | None = None, max: int = 100, wait_ms: int = 0
+        self,
+        consumer: str | None = None,
+        after: int | None = None,
+        max: int = 100,
+        wait_ms: int = 0,
+        since_ns: int | None = None,
     ) -> tuple[list[Alarm], int]:
-        """(alarms, cursor) behind the consumer's cursor, or behind ``after``; waits up to ``wait_ms`` for the first."""
+        """(alarms, cursor) behind the consumer's cursor, behind ``after``, or published from ``since_ns`` on; waits up to
+        ``wait_ms`` for the first. `lag` says then how many are still behind the cursor."""
         request: dict[str, Any] = {"op": "read", "max": max, "wait_ms": wait_ms}
         if consumer is not None:
             request["consumer"] = consumer
         if after is not None:
             request["after"] = after
+        if since_ns is not None:
+            request["since_ns"] = since_ns
         reply = self.ask(request, wait_ms=wait_ms)
+        self.lag = int(reply.get("lag", 0))
         return [msgspec.convert(alarm, Alarm) for alarm in reply["alarms"]], reply["cursor"]
 
     def ack(self, consumer: str, cursor: int) -> int:

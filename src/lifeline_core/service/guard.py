@@ -30,7 +30,7 @@ from lifeline_core.model import NS, Alarm, Client
 from lifeline_core.service.log import Log
 from lifeline_core.service.receive import FRAME, GATEWAY, Batch
 from lifeline_core.service.sockets import Refusals
-from lifeline_core.service.trouble import refusal_alarm
+from lifeline_core.service.trouble import Standing, refusal_alarm
 
 FOREIGN, FAST = 250, 251  # kinds of a batch that the guard gives: not its device, over its rate
 REASONS = {FOREIGN: "not-its-device", FAST: "over-rate"}
@@ -62,7 +62,7 @@ class Guard:
     """The clients of one configuration. ``callback`` is for the thread of the handshakes, `judge` for the ingest thread."""
 
     def __init__(self, clients: Mapping[str, Client], log: Log, config_hash: str = "") -> None:
-        self._log, self._config_hash = log, config_hash
+        self._log = log
         self._lock = threading.Lock()
         self.counts: Counter[str] = Counter()  # by reason
         self.by_client: Counter[tuple[str, str]] = Counter()
@@ -70,8 +70,7 @@ class Guard:
         self._auth: ThreadAuthenticator | None = None
         self._refusals: Refusals | None = None
         self._told = 0  # refusals the last look knew of
-        self._alarm: Alarm | None = None  # that stands
-        self._last_ns = 0
+        self._standing = Standing(lambda facts, t_ns: refusal_alarm(facts, t_ns, config_hash), QUIET_NS)
 
     def renew(self, clients: Mapping[str, Client]) -> None:
         """Other clients; a connection whose key is withdrawn stays, and nothing it sends is taken."""
@@ -117,18 +116,8 @@ class Guard:
         """Once a second, by one thread: the alarm that begins with a refusal and ends when none came for ten minutes."""
         with self._lock:
             counts = {f"{reason} {client}".strip(): n for (reason, client), n in sorted(self.by_client.items())}
-        total = sum(counts.values())
-        if total != self._told:
-            self._told, self._last_ns = total, t_ns
-            if self._alarm is None:
-                self._alarm = refusal_alarm(counts, t_ns, self._config_hash)
-                return [self._alarm]
-        elif self._alarm is not None and (ending or t_ns - self._last_ns >= QUIET_NS):
-            cleared = msgspec.structs.replace(refusal_alarm(counts, t_ns, self._config_hash), alarm_id=self._alarm.alarm_id,
-                                              onset_ns=self._alarm.onset_ns, revision=2, process="cleared")
-            self._alarm = None
-            return [cleared]
-        return []
+        before, self._told = self._told, sum(counts.values())
+        return self._standing.tick(t_ns, self._told != before, counts, ending=ending)
 
     # ---- handshakes ----
 

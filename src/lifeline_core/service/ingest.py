@@ -26,19 +26,21 @@ import numpy as np
 import zmq
 
 from lifeline_core.errors import StoreError
-from lifeline_core.model import Alarm, Client
+from lifeline_core.model import NS, Alarm, Client
 from lifeline_core.service.bell import Bell
 from lifeline_core.service.deadletters import DeadLetterBox
 from lifeline_core.service.guard import FOREIGN, REASONS, Guard
 from lifeline_core.service.log import Log
 from lifeline_core.service.receive import ENDED, RUBBISH, Batch, Receiver, open_receiver
 from lifeline_core.service.replies import Replies
+from lifeline_core.service.trouble import Standing, overload_alarm
 from lifeline_core.store.journal import COMMAND, TICK, Journal
 
 IDLE_MS = 200  # longest sleep; the bell, a message or the next tick end it before
 FULL_S = 0.005  # between two tries when the journal is full
 COMMANDS = 1000  # waiting to be journalled
 SECOND = 1.0
+QUIET_NS = 60 * NS  # without being held back, until the overload alarm is cleared
 WHOSE = struct.Struct("<IHHIIQ")  # device, channel, n_channels, epoch, clock_sd_us, seq of a header
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -63,6 +65,7 @@ class Ingest(threading.Thread):
         appended: Callable[[], None],
         failed: Callable[[str], None],
         alarmed: Callable[[Sequence[Alarm]], None],
+        config_hash: str = "",
     ) -> None:
         super().__init__(name="ingest", daemon=True)
         self._socket, self._journal, self._bell, self._replies, self._box, self._log = (
@@ -76,6 +79,8 @@ class Ingest(threading.Thread):
         self._appended, self._failed, self._alarmed, self._guard = appended, failed, alarmed, guard
         self._wall_ns, self._last_tick_ns = time.time_ns, last_tick_ns
         self._next_tick = 0.0
+        self._overload = Standing(lambda facts, t_ns: overload_alarm(facts, t_ns, config_hash), QUIET_NS)
+        self._told_times = 0
         self._renewal: Mapping[str, Client] | None = None
         self.rounds = 0
         self._commands: deque[dict[str, Any]] = deque()
@@ -154,8 +159,7 @@ class Ingest(threading.Thread):
                 self._keep(batch)
             self._replies.send(self.receiver)
         self._write_commands()
-        if self._guard is not None:
-            self._alarmed(self._guard.tick(self._now_ns(), ending=True))
+        self._look(self._now_ns(), ending=True)
 
     def _only_reply(self) -> None:
         while self._running:
@@ -176,8 +180,15 @@ class Ingest(threading.Thread):
             self._log.warning("tick-not-kept", error=str(error))
         else:
             self._appended()
+        self._look(self._now_ns())
+
+    def _look(self, t_ns: int, *, ending: bool = False) -> None:
+        """What is wrong with receiving, as alarms."""
         if self._guard is not None:
-            self._alarmed(self._guard.tick(self._now_ns()))
+            self._alarmed(self._guard.tick(t_ns, ending=ending))
+        facts = {"times": self.blocked_times, "journal_bytes": self._journal.end - self._journal.first}
+        happened, self._told_times = self.blocked_times != self._told_times or self.blocked, self.blocked_times
+        self._alarmed(self._overload.tick(t_ns, happened, facts, ending=ending))
 
     def _now_ns(self) -> int:
         wall = self._wall_ns()
@@ -242,6 +253,7 @@ class Ingest(threading.Thread):
                     self.blocked = True
                     self.blocked_times += 1
                     self._log.warning("journal-full", error=str(error))
+                    self._look(self._now_ns())
                 self._appended()
                 self._replies.send(self.receiver)
                 time.sleep(FULL_S)

@@ -40,6 +40,9 @@ HELP = {
     "denied_handshake": "connections that were not CURVE or broke off their handshake",
     "denied_key": "connections under a key nobody knows",
     "denied_role": "connections to a socket that is not for the role of their key",
+    "removed_range": "samples taken out because no sensor can give them",
+    "removed_spike": "samples taken out as spikes",
+    "removed_stuck": "samples taken out because the sensor stood still",
     "replies": "replies sent to devices",
     "replies_gone": "replies whose device was gone",
 }

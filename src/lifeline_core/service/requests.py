@@ -40,6 +40,7 @@ Reply = dict[str, Any]
 class Read(msgspec.Struct):
     consumer: Name | None = None
     after: Seq | None = None
+    since_ns: Seq | None = None  # instead of after: from the first alarm published at this time or later
     max: Annotated[int, msgspec.Meta(ge=1)] = 100  # at most MOST_ALARMS come
     wait_ms: Annotated[int, msgspec.Meta(ge=0)] = 0  # at most LONGEST_MS is waited
 
@@ -183,9 +184,11 @@ class Requests:
         return token
 
     def _read(self, said: Read, envelope: list[bytes], outbox: Outbox, waiting: Waiting) -> Reply | None:
-        if said.after is None and said.consumer is None:
-            return refusal("bad-request", "read needs a consumer, or after")
-        after = said.after
+        if said.after is None and said.consumer is None and said.since_ns is None:
+            return refusal("bad-request", "read needs a consumer, after or since_ns")
+        if said.after is not None and said.since_ns is not None:
+            return refusal("bad-request", "read takes after or since_ns, not both")
+        after = said.after if said.since_ns is None else outbox.before(said.since_ns)
         if after is None:
             assert said.consumer is not None
             after = outbox.cursor(said.consumer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -35,19 +35,33 @@ HEADER = np.dtype(
 )
 
 
-def frames_of(records: Records, numbers: Iterable[tuple[int, int]], start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """(offset in ``records.buf``, frame) of the data frames of these (device, channel) that overlap [start, end] in time."""
-    is_frame = (records.kinds == FRAME) & (records.lengths >= HEADER_LEN)
-    offsets, lengths = records.offsets[is_frame], records.lengths[is_frame]
-    if not len(offsets):
-        return
-    bytes_ = np.frombuffer(records.buf, dtype=np.uint8)
-    for at in range(0, len(offsets), 4096):
-        part = offsets[at : at + 4096]
-        heads = bytes_[part[:, None] + np.arange(HEADER_LEN)].view(HEADER)[:, 0]
-        for k in np.flatnonzero(_matches(heads, numbers, start, end)):
-            begin = int(part[k])
-            yield begin, bytes_[begin : begin + int(lengths[at + k])].tobytes()
+class Sieve:
+    """The data frames of one read of the journal, looked at once for as many searches as are wanted.
+
+    Parameters
+    ----------
+    records : of `Journal.read`.
+    devices : frames of others are passed over by four bytes of their header.
+    """
+
+    def __init__(self, records: Records, devices: Collection[int]) -> None:
+        is_frame = (records.kinds == FRAME) & (records.lengths >= HEADER_LEN)
+        offsets, lengths = records.offsets[is_frame], records.lengths[is_frame]
+        self._bytes = np.frombuffer(records.buf, np.uint8)
+        if len(offsets):
+            device = np.ascontiguousarray(self._bytes[offsets[:, None] + np.arange(8, 12)]).view("<u4")[:, 0]
+            ours = np.isin(device, np.array(sorted(devices), np.uint32))
+            offsets, lengths = offsets[ours], lengths[ours]
+        self._offsets, self._lengths = offsets, lengths
+        self._heads = self._bytes[offsets[:, None] + np.arange(HEADER_LEN)].view(HEADER)[:, 0] if len(offsets) else None
+
+    def frames(self, numbers: Iterable[tuple[int, int]], start: int, end: int, begin: int = 0) -> Iterator[bytes]:
+        """Those of these (device, channel) that overlap [start, end] in time and lie at ``begin`` or behind in the buffer."""
+        if self._heads is None:
+            return
+        for k in np.flatnonzero(_matches(self._heads, numbers, start, end) & (self._offsets >= begin)):
+            at = int(self._offsets[k])
+            yield self._bytes[at : at + int(self._lengths[k])].tobytes()
 
 
 def _matches(h: NDArray[Any], numbers: Iterable[tuple[int, int]], start: int, end: int) -> NDArray[np.bool_]:

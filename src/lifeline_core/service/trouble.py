@@ -5,8 +5,10 @@ These alarms have no episode in the engine: they take no commands.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from lifeline_core.model import YELLOW, Alarm, alarm_id
 from lifeline_core.version import __version__
@@ -30,6 +32,40 @@ def refusal_alarm(counts: Mapping[str, int], t_ns: int, config_hash: str) -> Ala
         "guard", "refused", t_ns, config_hash, float(sum(counts.values())), {"refused": dict(counts)},
         {"zh": f"黄色 服务 拒绝了连接或数据帧：{said}", "en": f"YELLOW service: connections or frames were refused: {said}"},
     )  # fmt: skip
+
+
+def overload_alarm(facts: Mapping[str, int], t_ns: int, config_hash: str) -> Alarm:
+    """More comes than is worked off: devices are held back."""
+    said = ", ".join(f"{what} {n}" for what, n in facts.items())
+    return _alarm(
+        "ingest", "overload", t_ns, config_hash, float(facts.get("times", 0)), {"overload": dict(facts)},
+        {"zh": f"黄色 服务 过载，设备被限流：{said}", "en": f"YELLOW service: overloaded, devices are held back: {said}"},
+    )  # fmt: skip
+
+
+class Standing:
+    """An alarm of the service that stands while something keeps happening, and clears when it has been quiet for ``quiet_ns``.
+
+    ``make`` gives the alarm for the facts and the time.
+    """
+
+    def __init__(self, make: Callable[[Mapping[str, int], int], Alarm], quiet_ns: int) -> None:
+        self._make, self._quiet_ns = make, quiet_ns
+        self._alarm: Alarm | None = None
+        self._last_ns = 0
+
+    def tick(self, t_ns: int, happened: bool, facts: Mapping[str, int], *, ending: bool = False) -> list[Alarm]:
+        """Once a second: whether it happened since the last time, and what is known of it."""
+        if happened:
+            self._last_ns = t_ns
+            if self._alarm is None:
+                self._alarm = self._make(facts, t_ns)
+                return [self._alarm]
+        elif self._alarm is not None and (ending or t_ns - self._last_ns >= self._quiet_ns):
+            first, self._alarm = self._alarm, None
+            now = self._make(facts, t_ns)
+            return [msgspec.structs.replace(now, alarm_id=first.alarm_id, onset_ns=first.onset_ns, revision=2, process="cleared")]
+        return []
 
 
 def _alarm(

@@ -20,9 +20,10 @@ class Reader:
 
 
 def page(outbox: Outbox, after: int, most: int) -> dict[str, Any]:
-    """The reply to a read: alarms behind ``after`` and the cursor of the last one."""
+    """The reply to a read: alarms behind ``after``, the cursor of the last one, and how many are still behind that one."""
     alarms = outbox.read(after, most)
-    return {"ok": True, "alarms": alarms, "cursor": alarms[-1].seq if alarms else after}
+    cursor = alarms[-1].seq if alarms else after
+    return {"ok": True, "alarms": alarms, "cursor": cursor, "lag": max(0, outbox.last_seq - cursor)}
 
 
 class Waiting:

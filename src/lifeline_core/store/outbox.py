@@ -136,6 +136,13 @@ class Outbox:
                     break
         return found
 
+    def before(self, published_ns: int) -> int:
+        """The cursor behind which the first alarm published at ``published_ns`` or later comes; the last one where none did."""
+        query = "SELECT seq FROM alarms WHERE published_ns >= ? ORDER BY seq LIMIT 1"
+        with Refusals():
+            row = self._own().execute(query, (published_ns,)).fetchone()
+        return int(row[0]) - 1 if row else self.last_seq
+
     def find(self, alarm_id: str) -> Alarm | None:
         """The last revision kept of one alarm."""
         query = "SELECT body FROM alarms WHERE alarm_id = ? ORDER BY revision DESC LIMIT 1"
