@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lifeline_core.bridges.fatigue import Curve, StrainCycles
 from lifeline_core.detectors.base import Group
 from lifeline_core.detectors.cycles import Cycles, CyclesParams
 from lifeline_core.dsp.rainflow import damage, rainflow
@@ -252,3 +253,89 @@ def test_foreign_state_is_refused(damage_to) -> None:
 def test_refusals(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# -- strain ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_curve_is_that_of_the_code() -> None:
+    """EN 1993-1-9, 7.1: D = .737 C, L = .549 D; a range borne 2e6, 5e6 and 1e8 times."""
+    curve = Curve(3.0, range_2e6=100.0)
+    assert curve.knee / 100.0 == pytest.approx(0.737, abs=5e-4)
+    assert curve.cutoff / curve.knee == pytest.approx(0.549, abs=5e-4)
+    ranges = [200.0, 100.0, curve.knee, curve.cutoff * (1 + 1e-12), 0.999 * curve.cutoff]
+    lives = 1.0 / np.maximum(curve.wear(ranges, [0.0] * 5, [1.0] * 5), 1e-300)
+    assert lives[:4] == pytest.approx([2.5e5, 2e6, 5e6, 1e8])
+    assert lives[4] > 1e299
+    assert curve.wear([100.0], [0.0], [0.5])[0] == pytest.approx(0.25e-6)
+
+
+def test_the_compressive_part_of_a_range_may_count_less() -> None:
+    curve = Curve(3.0, compressive=0.6, zero=50.0)
+    # about zero + 40, + 0, - 40: all tensile, half of each, all compressive
+    assert curve.effective([60.0] * 3, [90.0, 50.0, 10.0]).tolist() == [60.0, 48.0, 36.0]
+    assert Curve(3.0).effective([60.0], [-1e6]).tolist() == [60.0]
+
+
+@pytest.mark.parametrize("keys", [{"exponent": 0.0}, {"exponent_2": np.inf}, {"range_2e6": 0.0}, {"compressive": 1.1},
+                                  {"zero": np.nan}])
+def test_curves_refuse(keys: dict) -> None:
+    with pytest.raises(ValueError, match="must"):
+        Curve(**{"exponent": 3.0, **keys})
+
+
+@settings(max_examples=20, deadline=None)
+@given(cuts=st.lists(st.integers(0, 16 * 100), max_size=12))
+def test_strain_periods_are_the_same_however_cut(cuts: list[int]) -> None:
+    x = 20 * swings(100)
+
+    def told(edges: list[int]) -> list[str]:
+        one, out = StrainCycles(2, Curve(3.0, 90.0, compressive=0.6, zero=800.0), 30 * NS, step=5.0), []
+        for a, b in pairwise(edges):
+            out += one.push(np.ascontiguousarray(x[:, a:b]), T0 + NS, a, 16, 1)
+            saved = one.save()
+            one = StrainCycles(2, Curve(3.0, 90.0, compressive=0.6, zero=800.0), 30 * NS, step=5.0)
+            one.load(saved)
+        return [repr(p) for p in (*out, *one.flush())]
+
+    assert told(sorted({0, x.shape[1], *cuts})) == told([0, x.shape[1]])
+
+
+def test_without_a_curve_strain_cycles_are_the_cycles_of_all_others() -> None:
+    x = swings(100)
+    ours, theirs = StrainCycles(2, Curve(3.2), 30 * NS, gate=0.3), PressureCycles(2, 3.2, 30 * NS, gate=0.3)
+    mine = [p for _, p in [*ours.push(x, T0, 0, 16, 1), *ours.flush()]]
+    others = [p for _, p in [*theirs.push(x, T0, 0, 16, 1), *theirs.flush()]]
+    assert [(p.damage, p.open_damage, p.cycles, p.largest, p.percentiles) for p in mine] == \
+        [(p.damage, p.open_damage, p.cycles, p.largest, p.percentiles) for p in others]
+    assert all(p.histogram == () for p in mine)
+
+
+def test_a_day_of_lorries_by_the_histogram_and_miner() -> None:
+    """A strain that returns to 0 after every passage: 40 of 300 ue and 10 of 700 ue in a period of a day."""
+    shape = np.concatenate([np.zeros(4), [0.5, 1.0, 0.5], np.zeros(3)])
+    x = np.concatenate([size * shape for size in [300.0] * 40 + [700.0] * 10]).astype(np.float32)[None]
+    channel = Channel(name="e0", site="s", device=1, channel=0, rate_hz=1.0, unit="ue")
+    params = msgspec.convert({"exponent": 3.0, "range_2e6": 338.0, "period_s": 86_400.0, "histogram_step": 50.0,
+                              "damage_limits": [{"severity": 2, "above": 4e-5}]}, CyclesParams)
+    one = Cycles(Watch(name="w", site="s", channels=("e0",), detector="cycles", params=params), [Group((channel,), 1.0)],
+                 Site(name="s", domain="bridge"))
+    start = T0 - T0 % (86_400 * NS)
+    found = one.push(0, Block(x, start, 0, 1, 1)) + one.flush()
+    true = (40 * (300.0 / 338.0) ** 3 + 10 * (700.0 / 338.0) ** 3) / 2e6
+    (row,) = one.report()
+    assert row["damage"] + row["open_damage"] == pytest.approx(true, rel=0.01)
+    assert row["histogram"][6] == 40.0
+    assert row["histogram"][14] in (9.0, 9.5, 10.0)  # the last swing is still open
+    assert len(row["histogram"]) == 15 and sum(row["histogram"]) == row["cycles"]
+    assert [(f.kind, f.unit) for f in found] == [("cycle-damage", "lives")]
+
+
+def test_a_foreign_state_of_strain_is_refused() -> None:
+    one = StrainCycles(1, Curve(3.0), NS, step=1.0)
+    others = StrainCycles(2, Curve(3.0), NS, step=1.0).save()
+    for bad in ({}, {**one.save(), "classes": b""}, others, {**one.save(), "levels": [b""]}):
+        with pytest.raises(StateError):
+            StrainCycles(1, Curve(3.0), NS, step=1.0).load(bad)
+    with pytest.raises(ValueError, match="0 or more"):
+        StrainCycles(1, Curve(3.0), NS, step=-1.0)

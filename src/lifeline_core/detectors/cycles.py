@@ -1,14 +1,15 @@
-r"""Pressure cycles: what a pipe's wall goes through in every hour of the clock, against limits of wear.
+r"""Cycles of load: what a pipe's wall or a girder's detail goes through in every period of the clock, against limits of wear.
 
 ::
 
     10:00        11:00        12:00
-    |~~~/\/\~~~~~|/\/\/\/\/\/\|~~~~~~        pressure
+    |~~~/\/\~~~~~|/\/\/\/\/\/\|~~~~~~        pressure, strain
       damage 2     damage 19    ...          told when the hour is over; limits decide, where the watch has any
                    raise        end
 
-Rainflow counts the cycles (ASTM E1049-85), the damage sum weighs them by range to the power ``exponent``. Without limits nothing
-is ever alarmed: `report` tells the last period of every channel.
+Rainflow counts the cycles (ASTM E1049-85), the damage sum weighs them by range to the power ``exponent``, or by a curve of two
+slopes (``range_2e6``): then it is Miner's sum. Without limits nothing is ever alarmed: `report` tells the last period of every
+channel, with its cycles by classes of range where ``histogram_step`` is given.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Annotated, Any
 import numpy as np
 from msgspec import Meta
 
+from lifeline_core.bridges.fatigue import Curve, StrainCycles, StrainPeriod
 from lifeline_core.detectors.base import Detector, Group, Limit, Params
 from lifeline_core.errors import StateError
 from lifeline_core.model import NS, Block, Finding, Site, Watch
@@ -32,7 +34,9 @@ VERSION = 1
 class CyclesParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Keys of a ``cycles`` watch."""
 
-    exponent: Annotated[float, Meta(gt=0.0, le=50.0, description="m of the damage sum n range^m: the S-N slope of the pipe's wall")]
+    exponent: Annotated[
+        float, Meta(gt=0.0, le=50.0, description="m of the damage sum n range^m: the S-N slope of the pipe's wall or the detail")
+    ]
     period_s: Annotated[
         float, Meta(ge=1.0, le=31_536_000.0, description="length of a period; periods begin at its multiples, UTC")
     ] = 3600.0
@@ -46,6 +50,18 @@ class CyclesParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True
         tuple[Limit, ...], Meta(description="limits above for a period's number of cycles of count_range or more")
     ] = ()
     count_range: Annotated[float, Meta(ge=0.0, description="least range that count_limits count, in the channel's unit")] = 0.0
+    range_2e6: Annotated[
+        Annotated[float, Meta(gt=0.0)] | None,
+        Meta(description="range borne 2e6 times, in the channel's unit (detail category over modulus): damage is then Miner's sum"),
+    ] = None
+    exponent_2: Annotated[
+        float, Meta(gt=0.0, le=50.0, description="with range_2e6: slope from 5e6 cycles on, until nothing wears at 1e8")
+    ] = 5.0
+    compressive: Annotated[
+        float, Meta(ge=0.0, le=1.0, description="share of a range's part below zero that counts: 1, or 0.6 where nothing is welded")
+    ] = 1.0
+    zero: Annotated[float, Meta(description="reading at which the stress is 0, for compressive below 1")] = 0.0
+    histogram_step: Annotated[float, Meta(ge=0.0, description="report cycles by classes of range so wide; 0: do not")] = 0.0
     coverage: Annotated[
         float, Meta(gt=0.0, le=1.0, description="a period with a smaller part of its samples raises, but ends no alarm")
     ] = 0.7
@@ -84,8 +100,7 @@ class Cycles(Detector):
         p = self.params
         self._rules = {kind: sorted((r.above, r.severity) for r in limits if r.above is not None)
                        for kind, limits in zip(self.KINDS, (p.damage_limits, p.count_limits), strict=True)}
-        self._counts = [PressureCycles(len(g.channels), p.exponent, round(p.period_s * NS), large_range=p.count_range, gate=p.gate)
-                        for g in self.groups]
+        self._counts = [_counter(len(g.channels), p) for g in self.groups]
         # per channel and kind: severity that is on (0: none) and its onset
         self._open = [[[[0, 0] for _ in self.KINDS] for _ in g.channels] for g in self.groups]
         self._historical = [False] * len(self.groups)
@@ -128,7 +143,7 @@ class Cycles(Detector):
     def _finding(self, group: int, row: int, kind: str, active: bool, value: float, limit: float, state: Sequence[int],
                  period: Period) -> Finding:
         channel, p = self.groups[group].channels[row], self.params
-        unit = f"{channel.unit}^{p.exponent:g}" if kind == "cycle-damage" else "cycles"
+        unit = "cycles" if kind == "cycle-count" else f"{channel.unit}^{p.exponent:g}" if p.range_2e6 is None else "lives"
         where = {} if channel.position_m is None else {"position_m": channel.position_m}
         return Finding(kind=kind, t_ns=period.closed_ns, onset_ns=state[1], active=active, severity=state[0],
                        score=value / self._rules[kind][0][0], value=value, limit=limit, unit=unit, source=channel.name, where=where,
@@ -136,8 +151,9 @@ class Cycles(Detector):
                        historical=self._historical[group])
 
     def report(self) -> list[dict[str, Any]]:
-        """The last period of each channel that was told."""
-        told = ({"channel": name, "damage": of.damage, **_evidence(of, self.params)} for name, of in self._told.items())
+        """The last period of each channel that was told; ``histogram[k]`` cycles of k to k + 1 times ``histogram_step``."""
+        told = ({"channel": name, "damage": of.damage, **_evidence(of, self.params), **_classes(of, self.params)}
+                for name, of in self._told.items())
         return [{key: value for key, value in row.items() if value == value} for row in told]  # a level nobody saw is no number
 
     def save(self) -> dict[str, Any]:
@@ -158,6 +174,20 @@ class Cycles(Detector):
         except (KeyError, TypeError, ValueError) as error:
             raise error if isinstance(error, StateError) else StateError(f"cycles: saved state is damaged: {error}") from error
         self._open, self._historical = opened, past
+
+
+def _counter(rows: int, p: CyclesParams) -> PressureCycles | StrainCycles:
+    length = round(p.period_s * NS)
+    if p.range_2e6 is None and p.compressive == 1.0 and not p.histogram_step:
+        return PressureCycles(rows, p.exponent, length, large_range=p.count_range, gate=p.gate)
+    curve = Curve(p.exponent, p.range_2e6, p.exponent_2, p.compressive, p.zero)
+    return StrainCycles(rows, curve, length, large_range=p.count_range, gate=p.gate, step=p.histogram_step)
+
+
+def _classes(period: Period, p: CyclesParams) -> dict[str, Any]:
+    if not isinstance(period, StrainPeriod) or not p.histogram_step:
+        return {}
+    return {"histogram_step": p.histogram_step, "histogram": list(period.histogram)}
 
 
 def _evidence(period: Period, p: CyclesParams) -> dict[str, Any]:
