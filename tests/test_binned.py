@@ -40,7 +40,7 @@ def told(found: list[Finding]) -> list[tuple[bool, int, str]]:
 
 def test_the_mean_reaches_rises_and_ends() -> None:
     found = play(build(limits=LIMITS), [20.0, 25.0, 31.0, 24.0])
-    assert told(found) == [(True, 2, "reaches"), (True, 3, "exceeds"), (False, 3, "exceeds")]
+    assert told(found) == [(True, 2, "reaches"), (True, 3, "exceeds"), (False, 3, "within")]
     assert found[0].onset_ns == T0 + 600 * NS and found[0].t_ns == T0 + 1200 * NS
     assert found[1].value == pytest.approx(31.0) and found[1].limit == 29.92
 
@@ -69,7 +69,19 @@ def test_a_thin_bin_says_nothing() -> None:
     assert len(play(build(limits=LIMITS), [30.0], share=0.7)) == 1
 
 
+def test_wind_against_its_design_is_stated_once() -> None:
+    """25 m/s, 0.8 of the design wind speed, the design wind speed."""
+    limits = [{"severity": 2, "above": 25.0}, {"severity": 3, "share": 0.8}, {"severity": 4, "share": 1.0}]
+    found = play(build(limits=limits, design={"above": 40.0}), [24.0, 32.0, 40.0, 41.0, 20.0])
+    assert told(found) == [(True, 3, "reaches"), (True, 4, "reaches"), (False, 4, "within")]
+    assert [f.limit for f in found] == [32.0, 40.0, 25.0]
+    found = play(build(limits=limits[1:], design=40.0), [-39.0, 0.0])
+    assert [(f.active, f.evidence["side"], f.limit) for f in found] == [(True, "below", -32.0), (False, "below", -32.0)]
+
+
 def test_refusals() -> None:
+    with pytest.raises(ValueError, match="design: must be given where limits has a share, is none"):
+        build(limits=[{"severity": 2, "share": 0.8}])
     with pytest.raises(ValueError, match="severity must rise"):
         build(limits=[{"severity": 3, "above": 1.0}, {"severity": 2, "above": 2.0}])
     with pytest.raises(ValueError, match="limits below must be under"):

@@ -53,6 +53,7 @@ def test_a_deviation_is_graded_and_ends() -> None:
     assert found[0].limit == pytest.approx(KN * 0.9)
     assert found[0].onset_ns == T0 + BIN * NS
     assert found[0].t_ns == T0 + 3 * BIN * NS
+    assert [f.evidence["relation"] for f in found] == ["exceeds", "exceeds", "within"]
     assert found[1].evidence["deviation"] == pytest.approx(-0.17, abs=0.01)
     assert {r["channel"]: r["tension_kn"] for r in d.report()} == pytest.approx({"c1": KN, "c2": KN}, rel=0.01)
 

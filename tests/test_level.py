@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifeline_core.detectors.base import Group, Limit
+from lifeline_core.detectors.base import Group, Limit, LimitRow
 from lifeline_core.detectors.level import Level, LevelParams
 from lifeline_core.errors import StateError
 from lifeline_core.model import NS, Block, Channel, Finding, Site, Watch
@@ -275,3 +275,16 @@ def test_keys_have_bounds() -> None:
 def test_a_block_of_other_rows_is_refused() -> None:
     with pytest.raises(ValueError, match="2 rows are watched, the block has 1"):
         level(2, limits=METHANE).push(0, regular([1.0]))
+
+
+def test_limits_by_design_and_by_what_was_built() -> None:
+    shares = (LimitRow(severity=3, share=0.8), LimitRow(severity=4, share=1.0))
+    found = level(limits=shares, design=300.0).push(0, regular([0, 240, 299, 300, 0, -250, 0]))
+    assert [(f.active, f.severity, f.limit, f.evidence["relation"]) for f in found] == [
+        (True, 3, 240.0, "reaches"), (True, 4, 300.0, "reaches"), (False, 4, 300.0, "within"),
+        (True, 3, -240.0, "exceeds"), (False, 3, -240.0, "within")]
+    off = (LimitRow(severity=3, off=0.10), LimitRow(severity=4, off=0.15))
+    found = level(limits=off, as_built=2000.0).push(0, regular([2000, 2199, 1790, 1690]))
+    assert [(f.severity, f.limit) for f in found] == [(3, pytest.approx(1800.0)), (4, pytest.approx(1700.0))]
+    with pytest.raises(ValueError, match="as_built: must be given where limits has an off, is none"):
+        level(limits=off)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 
 from lifeline_core import detectors, domains
 from lifeline_core.config import check_city, describe, example_config, read_city
+from lifeline_core.errors import ConfigError
 from lifeline_core.fields import Faults, description, toml
 from lifeline_core.model import Watch
 
@@ -35,12 +37,14 @@ PROMISED = {
 def city_of(profile: domains.Profile, *, rate_hz: float | None = None) -> str:
     """A city with one watch of this profile and nothing else said."""
     detector = detectors.find(profile.detector)
-    count = max(1, detector.CHANNELS[0])
+    components = profile.defaults.get("components", 1)
+    count = max(components, detector.CHANNELS[0])
     if rate_hz is None and not detector.IRREGULAR:
         rate_hz = 200.0
     text = f"[service]\nhealth = false\n[site.here]\ndomain = {toml(profile.domain)}\n"
     for i in range(count):
-        text += f'[channel.c{i}]\nsite = "here"\ndevice = {i + 1}\nchannel = 0\nunit = {toml(profile.unit)}\n'
+        text += f'[channel.c{i}]\nsite = "here"\ndevice = {i // components + 1}\nchannel = {i % components}\n'
+        text += f"unit = {toml(profile.unit)}\n"
         text += f"quantity = {toml(profile.quantity)}\n" + (f"rate_hz = {rate_hz}\n" if rate_hz is not None else "")
     text += f'[watch.w]\nsite = "here"\nchannels = {toml([f"c{i}" for i in range(count)])}\nprofile = {toml(profile.name)}\n'
     return text + "".join(f"{k} = {toml(v)}\n" for k, v in profile.place.items())
@@ -86,7 +90,8 @@ def test_what_is_not_verified_is_an_example() -> None:
         assert PROFILES[name].examples({}), name
     for name in ("bridge.girder-acceleration", "gas.adjacent-methane", "utility-tunnel.gas", "lighting.residual-current"):
         assert not PROFILES[name].examples({}), name
-    assert PROFILES["bridge.wind"].examples({}) == ["limits[1]", "limits[2]"]
+    assert PROFILES["bridge.wind"].examples({}) == ["design"]
+    assert PROFILES["bridge.earthquake"].examples({}) == ["limits[0]", "limits[1]"]
     assert PROFILES["tunnel.co"].examples({"limits": []}) == []  # the owner has set them
 
 
@@ -96,12 +101,59 @@ def test_bridge_limits_are_those_in_service() -> None:
     assert limits_of("bridge.wind")[0] == (2, 25.0, None)
 
 
+def test_a_design_is_the_one_number_an_owner_sets() -> None:
+    for name in ("bearing-displacement", "tower-tilt", "strain", "deflection", "tilt-residual", "deflection-residual",
+                 "strain-residual", "wind", "wind-mean"):
+        profile = PROFILES[f"bridge.{name}"]
+        assert profile.examples({}) == ["design"], name
+        assert profile.examples({"design": 250.0}) == [], name
+        assert profile.examples({"limits": [{"severity": 4, "above": 30.0}]}) == [], "no limit refers to the design any more"
+        assert profile.examples({"limits": [{"severity": 4, "share": 0.9}]}) == ["design"], name
+    assert PROFILES["bridge.cable-force"].examples({}) == ["as_built"]
+    city = city_of(PROFILES["bridge.bearing-displacement"]) + "design = {above = 100.0, below = -80.0}\n"
+    params = read_city(city).watches["w"].params
+    assert [(r.severity, r.above, r.below) for r in params.bounds(params.limits)] == [
+        (3, 80.0, None), (3, None, -64.0), (4, 100.0, None), (4, None, -80.0)]
+    with pytest.raises(ConfigError, match=r"watch\.w\.design: must be given where limits has a share"):
+        read_city(city_of(PROFILES["bridge.crack"]) + "limits = [{severity = 2, share = 0.8}]\n")
+    with pytest.raises(ConfigError, match=r"watch\.w\.limits\[0\].*exactly one of above"):
+        read_city(city_of(PROFILES["bridge.crack"]) + "limits = [{severity = 2, share = 0.8, above = 3.0}]\n")
+
+
+def test_derived_limits_are_those_in_service() -> None:
+    def bounds(name: str) -> list[tuple[int, float]]:
+        params = watch_of(name).params
+        return [(r.severity, round(r.above if r.above is not None else r.below, 2)) for r in params.bounds(params.limits)]
+
+    assert bounds("bridge.bearing-displacement") == [(3, 240.0), (3, -240.0), (4, 300.0), (4, -300.0)]
+    assert bounds("bridge.deflection") == [(3, 33.36), (3, -21.04), (4, 41.7), (4, -26.3)]
+    assert bounds("bridge.tower-tilt") == [(3, 0.08), (3, -0.08), (4, 0.1), (4, -0.1)]
+    assert bounds("bridge.wind") == bounds("bridge.wind-mean") == [(2, 25.0), (3, 29.92), (4, 37.4)]
+    assert bounds("bridge.cable-force") == [(3, 2295.02), (3, 1877.74), (4, 2399.34), (4, 1773.42)]
+
+
+def test_every_limit_of_a_bridge_stands_in_the_table_of_limits() -> None:
+    """With its profile, and with the word "example" or "share" exactly where an owner's number is missing."""
+    lines = (Path(__file__).parents[1] / "docs/limits.md").read_text("utf-8").splitlines()
+    rows = [line.strip("|").split("|") for line in lines if line.startswith("| ") and "`bridge." in line]
+    told = {name: row[-1] for row in rows for name in re.findall(r"`(bridge\.[a-z-]+)`", row[3])}
+    held = {"binned", "cable", "level", "modal", "regressed", "shock", "spectral"}
+    limited = {n for n, p in PROFILES.items()
+               if n.startswith("bridge.") and p.detector in held and any("severity" in x.text for x in p.limits)}
+    assert set(told) == limited
+    for name, mark in told.items():
+        profile = PROFILES[name]
+        owners = {x.path for x in profile.limits if x.example}
+        assert ("example" in mark) == any("[" in path for path in owners), name
+        assert ("share" in mark) == bool(owners & {"design", "as_built"} or "cables" in profile.place), name
+
+
 def test_level_one_runs_in_opposite_directions_but_severity_does_not() -> None:
     """A gas detector's first set-point is its lower one; a warning of level I is the gravest. Here 4 is always the gravest."""
     assert limits_of("gas.adjacent-methane") == [(2, 25.0, None), (4, 50.0, None)]
     for profile in PROFILES.values():
         for key in ("limits", "rate_limits"):
-            for side, sign in (("above", 1), ("below", -1)):
+            for side, sign in (("above", 1), ("below", -1), ("share", 1), ("off", 1)):
                 rows = sorted((row for row in profile.defaults.get(key, []) if side in row), key=lambda row: sign * row[side])
                 severities = [row["severity"] for row in rows]
                 assert severities == sorted(set(severities)), (profile.name, key, side)

@@ -1,7 +1,8 @@
 """The domains there are and their profiles: what is watched how in each, as data.
 
 A domain is one TOML file of ``profiles/``; a user's own directory (``[service] profiles_dir``) may bring further ones.
-A row ``[profile.girder-acceleration]`` of ``bridge.toml`` is the profile ``bridge.girder-acceleration``.
+A row ``[profile.girder-acceleration]`` of ``bridge.toml`` is the profile ``bridge.girder-acceleration``. A table ``[levels]``
+says what the severities are called in that domain's practice; one in a user's file takes the place of this package's.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from lifeline_core.fields import NAME, Faults, near, read
+from lifeline_core.fields import NAME, Faults, near, read, toml
+from lifeline_core.model import RED
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,15 +59,42 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
     def examples(self, overridden: Mapping[str, Any]) -> list[str]:
         """Paths of limits that are only examples and that ``overridden`` leaves as they are."""
-        return [x.path for x in self.limits if x.example and x.path.split("[")[0] not in overridden]
+        used = {"design": "share", "as_built": "off"}  # key: what of the limits refers to it
+        rows = [row for row in overridden.get("limits", []) if isinstance(row, dict)] if "limits" in overridden else None
+        idle = {key for key, part in used.items() if rows is not None and not any(part in row for row in rows)}
+        return [x.path for x in self.limits if x.example and x.path.split("[")[0] not in {*overridden, *idle}]
+
+
+class Word(msgspec.Struct, frozen=True, kw_only=True):
+    """What one severity is called: ``level`` for programs, ``zh`` and ``en`` for people."""
+
+    severity: int
+    level: str
+    zh: str
+    en: str
+
+
+class Levels(msgspec.Struct, frozen=True, kw_only=True):
+    """The words of one practice. Level 1 is the mildest in one and the gravest in another, so nothing but this table says
+    which severity is which level; a severity without a word has no level."""
+
+    about: str
+    source: str
+    words: tuple[Word, ...]
+
+    def of(self, severity: int) -> Word | None:
+        return next((w for w in self.words if w.severity == severity), None)
 
 
 class Domains(msgspec.Struct, frozen=True):
-    """Every domain and every profile, by name."""
+    """Every domain and every profile, by name; the levels of the domains that have some."""
 
     names: tuple[str, ...]
     profiles: dict[str, Profile]
+    levels: dict[str, Levels] = {}
 
+
+KEYS = ("domain", "levels", "profile")
 
 # Several spellings of one and the same unit. Nothing here converts: mH2O is the metre of pressure head.
 _SPELLINGS = (
@@ -102,7 +131,9 @@ def load(faults: Faults, extra: Mapping[str, str] | None = None) -> Domains:
     """All domains: those of this package and ``extra`` files (name -> text). Their faults are paths in those files."""
     names: dict[str, None] = {}
     profiles: dict[str, Profile] = {}
-    for file, text in [*builtin().items(), *(extra or {}).items()]:
+    levels: dict[str, tuple[str, Levels]] = {}  # and the file they are from
+    own = builtin()
+    for file, text in [*own.items(), *(extra or {}).items()]:
         try:
             table = tomllib.loads(text.removeprefix("\ufeff"))
         except tomllib.TOMLDecodeError as error:
@@ -114,8 +145,12 @@ def load(faults: Faults, extra: Mapping[str, str] | None = None) -> Domains:
             continue
         names[domain] = None
         for key in table:
-            if key not in ("domain", "profile"):
-                faults.add(f"{file}: {key}", f"unknown key (known: domain, profile){near(key, ('domain', 'profile'))}")
+            if key not in KEYS:
+                faults.add(f"{file}: {key}", f"unknown key (known: {', '.join(KEYS)}){near(key, KEYS)}")
+        if "levels" in table and (found := _levels(f"{file}: levels", table["levels"], faults)) is not None:
+            if domain in levels and levels[domain][0] not in own:
+                faults.add(f"{file}: levels", f"must be given once for a domain, {levels[domain][0]} has them, too", domain)
+            levels[domain] = file, found
         rows = table.get("profile", {})
         if not isinstance(rows, dict):
             faults.add(f"{file}: profile", "must be a table", rows)
@@ -127,7 +162,24 @@ def load(faults: Faults, extra: Mapping[str, str] | None = None) -> Domains:
             if profile.name in profiles:
                 faults.add(f"{file}: profile.{row}", "must be named once among all files", profile.name)
             profiles[profile.name] = profile
-    return Domains(tuple(names), profiles)
+    return Domains(tuple(names), profiles, {domain: found for domain, (_, found) in levels.items()})
+
+
+def _levels(path: str, content: Any, faults: Faults) -> Levels | None:
+    if not isinstance(content, dict):
+        faults.add(path, "must be a table", content)
+        return None
+    before = len(faults)
+    values = read(Levels, content, path, faults)
+    if len(faults) > before:
+        return None
+    words: tuple[Word, ...] = values["words"]
+    for key in ("severity", "level"):
+        if len({getattr(w, key) for w in words}) < len(words):
+            faults.add(f"{path}.words", f"must name each {key} once", [getattr(w, key) for w in words])
+    if wrong := [w.severity for w in words if not 1 <= w.severity <= RED]:
+        faults.add(f"{path}.words", f"must have severities from 1 to {RED}", wrong)
+    return Levels(**values) if len(faults) == before else None
 
 
 def _profile(file: str, domain: str, name: str, content: Any, faults: Faults) -> Profile | None:
@@ -150,7 +202,7 @@ def _profile(file: str, domain: str, name: str, content: Any, faults: Faults) ->
             [_limit(f"{key}[{i}]", entry, row, limits) for i, entry in enumerate(value)] if isinstance(value, list) else value
         )
         if key in row.example_keys:
-            limits.append(Limit(key, str(value), row.source, True))
+            limits.append(Limit(key, toml(value), row.source, True))
     for key in row.example_keys:
         if key not in row.defaults:
             faults.add(f"{path}.example_keys", "must name keys of defaults", key)

@@ -213,5 +213,6 @@ def _worded(a: Alarm) -> Alarm:
             limit=a.limit,
             unit=a.unit,
             where=a.where,
+            related=a.evidence.get("relation") in ("reaches", "exceeds"),
         ),
     )

@@ -10,26 +10,27 @@ Source of the practice: 10-minute bins of the clock, coverage 0.7: bridge monito
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from msgspec import Meta
 
-from lifeline_core.detectors.base import Detector, Group, Limit, Params
+from lifeline_core.detectors.base import DesignParams, Detector, Group, Held, LimitRow, Step, bound, relation, side_of, where_of
 from lifeline_core.dsp.stats import NS, Bin, Bins
 from lifeline_core.errors import StateError
 from lifeline_core.model import Block, Break, Channel, Finding, Site, Watch
 
-VERSION = 1
+VERSION = 2
 SIDES = ("above", "below")
 
 
-class BinnedParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class BinnedParams(DesignParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Keys of a ``binned`` watch."""
 
-    limits: Annotated[tuple[Limit, ...], Meta(min_length=1, description="limits of the statistic, in the channel's unit")]
+    limits: Annotated[
+        tuple[LimitRow, ...],
+        Meta(min_length=1, description="limits of the statistic, in the channel's unit, or as share of design or off as_built"),
+    ]
     statistic: Annotated[
         Literal["mean", "max", "min", "rms", "std", "peak"],
         Meta(description="of the samples in a bin; std is the RMS about the mean, peak the largest distance from it"),
@@ -40,28 +41,7 @@ class BinnedParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True
     strict: Annotated[bool, Meta(description="a limit must be exceeded; otherwise reaching it is enough")] = False
 
     def faults(self) -> list[str]:
-        found = []
-        for side in SIDES:
-            rows = self.side(side)
-            found += [f"limits: severity must rise with the limit, is {a[1]} {side} {a[0]} and {b[1]} {side} {b[0]}"
-                      for a, b in pairwise(rows) if a[0] == b[0] or a[1] >= b[1]]
-        if (up := self.side("above")) and (down := self.side("below")) and down[0][0] >= up[0][0]:
-            found.append(f"limits: limits below must be under those above, are {down[0][0]} and {up[0][0]}")
-        return found
-
-    def side(self, side: str) -> list[tuple[float, int]]:
-        """Limits and severities of one side, mild to extreme."""
-        rows = [(getattr(r, side), r.severity) for r in self.limits if getattr(r, side) is not None]
-        return sorted(rows, reverse=side == "below")
-
-
-@dataclass(slots=True)
-class _Open:
-    """What is on at one channel: on which side (0 above, 1 below), since when, how grave."""
-
-    severity: int = 0
-    side: int = 0
-    onset_ns: int = 0
+        return self.bound_faults("limits", self.limits)
 
 
 class Binned(Detector):
@@ -78,9 +58,10 @@ class Binned(Detector):
         self.params: BinnedParams = watch.params
         if found := self.params.faults():
             raise ValueError("; ".join(found))
-        self._sides = [self.params.side(side) for side in SIDES]
+        rows = self.params.bounds(self.params.limits)
+        self._sides = [[(bound(r), r.severity) for r in side_of(rows, side)] for side in SIDES]
         self._bins = [Bins(len(g.channels), round(self.params.bin_s * NS), [c.range for c in g.channels]) for g in self.groups]
-        self._open = [[_Open() for _ in g.channels] for g in self.groups]
+        self._held = [[(Held(), Held()) for _ in g.channels] for g in self.groups]  # of either side
         self._historical = [False for _ in self.groups]
         self._last: dict[str, float] = {}  # for report(): not state
 
@@ -105,7 +86,7 @@ class Binned(Detector):
             value = self._value(b, i)
             if b.coverage(i) >= self.params.coverage and value == value:
                 self._last[channel.name] = value
-                found += self._grade(self._open[group][i], channel, value, b, b.coverage(i), self._historical[group])
+                found += self._grade(self._held[group][i], channel, value, b, b.coverage(i), self._historical[group])
         self._historical[group] = False
         return found
 
@@ -122,36 +103,31 @@ class Binned(Detector):
             return not self.params.strict
         return bool(v > at) if side == 0 else bool(v < at)
 
-    def _grade(self, on: _Open, channel: Channel, value: float, b: Bin, coverage: float, historical: bool) -> list[Finding]:
+    def _grade(self, both: tuple[Held, Held], channel: Channel, value: float, b: Bin, coverage: float,
+               historical: bool) -> list[Finding]:  # fmt: skip
+        """Ends first: from one side to the other within a bin, the first is over."""
+        reached = [max((s for limit, s in rows if self._reached(side, value, limit)), default=0)
+                   for side, rows in enumerate(self._sides)]
         found: list[Finding] = []
-        for side, rows in enumerate(self._sides):
-            reached = [r for r in rows if self._reached(side, value, r[0])]
-            if on.severity and on.side == side and not reached:
-                mild = rows[0][0] - self.params.hysteresis if side == 0 else rows[0][0] + self.params.hysteresis
-                if not self._reached(side, value, mild):
-                    found.insert(0, self._say(on, channel, value, rows[0][0], b, coverage, historical, False))
-                    on.severity = 0
-            elif reached and (not on.severity or on.side != side or reached[-1][1] > on.severity):
-                if on.severity and on.side != side:  # from one side to the other within a bin: the first is over
-                    found.append(self._say(on, channel, value, self._sides[on.side][0][0], b, coverage, historical, False))
-                    on.severity = 0
-                if not on.severity:
-                    on.side, on.onset_ns = side, b.start_ns
-                on.severity = reached[-1][1]
-                found.append(self._say(on, channel, value, reached[-1][0], b, coverage, historical, True))
-        return found
+        for side, (held, rows) in enumerate(zip(both, self._sides, strict=True)):
+            if not rows:
+                continue
+            mild = rows[0][0] - self.params.hysteresis if side == 0 else rows[0][0] + self.params.hysteresis
+            back = bool(reached[1 - side]) or not self._reached(side, value, mild)
+            if step := held.see(reached[side], b.start_ns, back=back):
+                limit = {s: limit for limit, s in rows}[step.severity] if step.active else rows[0][0]
+                found.append(self._say(step, side, channel, value, limit, b, coverage, historical))
+        return sorted(found, key=lambda f: f.active)
 
-    def _say(self, on: _Open, channel: Channel, value: float, limit: float, b: Bin, coverage: float, historical: bool,
-             active: bool) -> Finding:
-        beyond = value - limit if on.side == 0 else limit - value
-        where = {} if channel.position_m is None else {"position_m": channel.position_m}
+    def _say(self, step: Step, side: int, channel: Channel, value: float, limit: float, b: Bin, coverage: float,
+             historical: bool) -> Finding:  # fmt: skip
+        beyond = value - limit if side == 0 else limit - value
         return Finding(
-            kind="binned", t_ns=b.closed_ns, onset_ns=on.onset_ns, active=active, severity=on.severity,
+            kind="binned", t_ns=b.closed_ns, onset_ns=step.onset_ns, active=step.active, severity=step.severity,
             score=max(0.0, 1.0 + beyond / (abs(limit) or 1.0)), value=value, limit=limit, unit=channel.unit, source=channel.name,
-            where=where, quality=coverage, historical=historical,
+            where=where_of(channel), quality=coverage, historical=historical,
             evidence={"statistic": self.params.statistic, "bin_start_ns": b.start_ns, "bin_s": self.params.bin_s,
-                      "coverage": coverage, "side": SIDES[on.side],
-                      "relation": "reaches" if np.float32(value) == np.float32(limit) else "exceeds"},
+                      "coverage": coverage, "side": SIDES[side], "relation": relation(value, limit, step.active)},
         )  # fmt: skip
 
     def report(self) -> list[dict[str, Any]]:
@@ -159,13 +135,13 @@ class Binned(Detector):
 
     def save(self) -> dict[str, Any]:
         return {"version": VERSION, "bins": [b.save() for b in self._bins], "historical": list(self._historical),
-                "open": [[[o.severity, o.side, o.onset_ns] for o in group] for group in self._open]}
+                "held": [[[held.save() for held in both] for both in group] for group in self._held]}
 
     def load(self, state: Mapping[str, Any]) -> None:
         shape = [len(g.channels) for g in self.groups]
-        if state.get("version") != VERSION or [len(g) for g in state.get("open", ())] != shape:
+        if state.get("version") != VERSION or [len(g) for g in state.get("held", ())] != shape:
             raise StateError(f"binned: saved state is of another version or not of {shape} channels")
         for bins, saved in zip(self._bins, state["bins"], strict=True):
             bins.load(bytes(saved))
         self._historical = [bool(h) for h in state["historical"]]
-        self._open = [[_Open(*(int(v) for v in o)) for o in group] for group in state["open"]]
+        self._held = [[(Held.of(above), Held.of(below)) for above, below in group] for group in state["held"]]

@@ -12,26 +12,21 @@ A bin whose peaks cannot be read for certain says nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import msgspec
-import numpy as np
 from msgspec import Meta
 
 from lifeline_core.bridges.orders import Tension, read_tension
-from lifeline_core.detectors.base import Detector, Group, Params, Severity
+from lifeline_core.detectors.base import Detector, Group, Held, Params, Severity, Step, relation, rise_faults, where_of
+from lifeline_core.dsp.binspectra import FEWEST_SEGMENTS, BinSpectra, BinSpectrum, segment_length
 from lifeline_core.dsp.peaks import dominant_peaks
-from lifeline_core.dsp.running import Running
-from lifeline_core.dsp.stats import NS, Bin, Bins
 from lifeline_core.errors import StateError
-from lifeline_core.model import Block, Break, Channel, Finding, Site, Watch
+from lifeline_core.model import NS, Block, Break, Channel, Finding, Site, Watch
 
-VERSION = 1
+VERSION = 2
 PEAKS = 16
 RESOLUTION = 0.02  # of the first order: bins of the spectrum are at most so wide
-FEWEST_SEGMENTS = 4
 
 Above = Annotated[float, Meta(gt=0.0)]
 
@@ -67,20 +62,7 @@ class CableParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True)
     sure: Annotated[float, Meta(gt=0.0, lt=0.5, description="a tension with a larger relative sd says nothing")] = 0.02
 
     def faults(self) -> list[str]:
-        rows = sorted((r.off, r.severity) for r in self.deviations)
-        return [f"deviations: severity must rise with the distance, is {a[1]} at {a[0]} and {b[1]} at {b[0]}"
-                for a, b in pairwise(rows) if a[0] == b[0] or a[1] >= b[1]]
-
-
-@dataclass(slots=True)
-class _State:
-    """What one cable remembers between bins."""
-
-    held: list[int] = field(default_factory=list)  # per row of deviations: bins in a row beyond it
-    back: int = 0
-    first_ns: int = 0
-    severity: int = 0
-    onset_ns: int = 0
+        return rise_faults("deviations", sorted((r.off, r.severity) for r in self.deviations), "distance")
 
 
 class _Cables:
@@ -91,15 +73,9 @@ class _Cables:
         self.channels, self.rate_hz = group.channels, group.rate_hz
         self.rows = rows
         first = min(0.5 / r.length_m * (1e3 * r.as_built_kn / r.mass_kg_m) ** 0.5 for r in self.rows)
-        n = 16
-        while self.rate_hz / n > RESOLUTION * first and n < 65536:
-            n *= 2
-        while n > 16 and n * FEWEST_SEGMENTS > self.rate_hz * params.bin_s:
-            n //= 2
-        self.bins = Bins(len(self.channels), round(params.bin_s * NS), [c.range for c in self.channels])
-        self.running = Running(len(self.channels), self.rate_hz, nperseg=n, skip_nan=True)
-        self.states = [_State(held=[0] * len(params.deviations)) for _ in self.channels]
-        self.historical = False
+        n = segment_length(self.rate_hz, params.bin_s, RESOLUTION * first)
+        self.spectra = BinSpectra(len(self.channels), self.rate_hz, round(params.bin_s * NS), n, [c.range for c in self.channels])
+        self.held = [Held() for _ in self.channels]
         self.told: list[Tension | None] = [None] * len(self.channels)  # for report(): not state
 
 
@@ -127,36 +103,29 @@ class Cable(Detector):
         self._groups = [_Cables(group, [cables[c.name] for c in group.channels], self.params) for group in self.groups]
 
     def push(self, group: int, block: Block) -> list[Finding]:
-        own, found = self._groups[group], []
-        x = np.ascontiguousarray(block.x, dtype=np.float32)
-        for begin, end, closed in own.bins.walk(x, block.anchor_ns, block.index, block.rate_num, block.rate_den):
-            if end > begin:
-                own.running.push(x[:, begin:end])
-                own.historical |= block.historical
-            if closed is not None:
-                found += self._close(own, closed)
-        return found
+        own = self._groups[group]
+        return [f for seen in own.spectra.push(block) for f in self._close(own, seen)]
 
     def gap(self, group: int, brk: Break) -> list[Finding]:
         """The bin goes on with what comes; the segment that was under way is dropped."""
-        self._groups[group].running.restart()
+        self._groups[group].spectra.restart()
         return []
 
     def flush(self) -> list[Finding]:
-        return [f for own in self._groups if (b := own.bins.flush()) is not None for f in self._close(own, b)]
+        return [f for own in self._groups for seen in own.spectra.flush() for f in self._close(own, seen)]
 
-    def _close(self, own: _Cables, b: Bin) -> list[Finding]:
+    def _close(self, own: _Cables, seen: BinSpectrum) -> list[Finding]:
         found: list[Finding] = []
-        f, (p, segments) = own.running.f, own.running.read()
         for i, channel in enumerate(own.channels):
-            if b.coverage(i) < self.params.coverage or segments[i] < FEWEST_SEGMENTS:
+            if seen.bin.coverage(i) < self.params.coverage or seen.segments[i] < FEWEST_SEGMENTS:
                 continue
-            read = self._read(own.rows[i], f, p[i])
+            read = self._read(own.rows[i], seen.f, seen.p[i])
             own.told[i] = read
             if not read.reason and read.sd_n <= self.params.sure * read.tension_n:
-                found += self._grade(own.states[i], own.rows[i], channel, read, b, own.historical)
-        own.running.reset()
-        own.historical = False
+                deviation = read.tension_n / (1e3 * own.rows[i].as_built_kn) - 1.0
+                reached = max((s for off, s in self._off if abs(deviation) >= off), default=0)
+                step = own.held[i].see(reached, seen.bin.start_ns, need=self.params.confirm)
+                found += [] if step is None else [self._say(step, own.rows[i], channel, read, deviation, seen)]
         return found
 
     def _read(self, row: CableRow, f: Any, p: Any) -> Tension:
@@ -164,36 +133,16 @@ class Cable(Detector):
         peaks = dominant_peaks(f, p, PEAKS, f_min=0.5 * first, f_max=0.9 * float(f[-1]), prominence=4.0, separation=0.02)
         return read_tension(peaks, row.length_m, row.mass_kg_m, 1e3 * row.as_built_kn, ei_nm2=row.ei_nm2, ends=row.ends)
 
-    def _grade(self, state: _State, row: CableRow, channel: Channel, read: Tension, b: Bin, historical: bool) -> list[Finding]:
-        deviation = read.tension_n / (1e3 * row.as_built_kn) - 1.0
-        state.held = [n + 1 if abs(deviation) >= off else 0 for n, (off, _) in zip(state.held, self._off, strict=True)]
-        beyond = bool(state.held and state.held[0])
-        if beyond and state.held[0] == 1:
-            state.first_ns = b.start_ns
-        state.back = 0 if beyond else state.back + 1
-        holding = [r for n, r in zip(state.held, self._off, strict=True) if n >= self.params.confirm]
-        if holding and holding[-1][1] > state.severity:
-            if not state.severity:
-                state.onset_ns = state.first_ns
-            state.severity = holding[-1][1]
-            return [self._say(state, row, channel, read, b, holding[-1][0], True, historical)]
-        if state.severity and state.back >= self.params.confirm:
-            said = self._say(state, row, channel, read, b, self._off[0][0], False, historical)
-            state.severity = 0
-            return [said]
-        return []
-
-    def _say(self, state: _State, row: CableRow, channel: Channel, read: Tension, b: Bin, off: float, active: bool,
-             historical: bool) -> Finding:
-        deviation = read.tension_n / (1e3 * row.as_built_kn) - 1.0
+    def _say(self, step: Step, row: CableRow, channel: Channel, read: Tension, deviation: float, seen: BinSpectrum) -> Finding:
+        off = {s: off for off, s in self._off}[step.severity] if step.active else self._off[0][0]
         side = 1.0 if deviation >= 0 else -1.0
-        where = {} if channel.position_m is None else {"position_m": channel.position_m}
+        value, limit = read.tension_n / 1e3, row.as_built_kn * (1.0 + side * off)
         return Finding(
-            kind="cable-force", t_ns=b.closed_ns, onset_ns=state.onset_ns, active=active, severity=state.severity,
-            score=abs(deviation) / self._off[0][0], value=read.tension_n / 1e3, limit=row.as_built_kn * (1.0 + side * off),
-            unit="kN", source=channel.name, where=where, historical=historical,
-            evidence={"deviation": deviation, "sd_kn": read.sd_n / 1e3, "orders": list(read.orders), "f_hz": list(read.f_hz),
-                      "ei_nm2": read.ei_nm2, "misfit": read.misfit},
+            kind="cable-force", t_ns=seen.bin.closed_ns, onset_ns=step.onset_ns, active=step.active, severity=step.severity,
+            score=abs(deviation) / self._off[0][0], value=value, limit=limit, unit="kN", source=channel.name,
+            where=where_of(channel), historical=seen.historical,
+            evidence={"deviation": deviation, "relation": relation(value, limit, step.active), "sd_kn": read.sd_n / 1e3,
+                      "orders": list(read.orders), "f_hz": list(read.f_hz), "ei_nm2": read.ei_nm2, "misfit": read.misfit},
         )  # fmt: skip
 
     def report(self) -> list[dict[str, Any]]:
@@ -208,17 +157,14 @@ class Cable(Detector):
         return out
 
     def save(self) -> dict[str, Any]:
-        return {"version": VERSION, "groups": [
-            {"bins": g.bins.save(), "running": g.running.save(), "historical": g.historical,
-             "states": [[list(s.held), s.back, s.first_ns, s.severity, s.onset_ns] for s in g.states]} for g in self._groups]}
+        return {"version": VERSION, "groups": [{"spectra": g.spectra.save(), "held": [h.save() for h in g.held]}
+                                               for g in self._groups]}
 
     def load(self, state: Mapping[str, Any]) -> None:
         if state.get("version") != VERSION or len(state.get("groups", ())) != len(self._groups):
             raise StateError(f"cable: saved state is of another version or has not {len(self._groups)} groups")
         for own, saved in zip(self._groups, state["groups"], strict=True):
-            if len(saved["states"]) != len(own.states):
-                raise StateError(f"cable: saved state has {len(saved['states'])} cables, not {len(own.states)}")
-            own.bins.load(bytes(saved["bins"]))
-            own.running.load(bytes(saved["running"]))
-            own.historical = bool(saved["historical"])
-            own.states = [_State(list(s[0]), *(int(v) for v in s[1:])) for s in saved["states"]]
+            if len(saved["held"]) != len(own.held):
+                raise StateError(f"cable: saved state has {len(saved['held'])} cables, not {len(own.held)}")
+            own.spectra.load(saved["spectra"])
+            own.held = [Held.of(h) for h in saved["held"]]

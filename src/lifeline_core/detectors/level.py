@@ -17,15 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from math import isfinite
 from typing import Annotated, Any
 
 import numpy as np
 from msgspec import Meta
 
 import lifeline_core.detectors._level as _level
-from lifeline_core.detectors.base import Detector, Group, Limit, Params
+from lifeline_core.detectors.base import DesignParams, Detector, Group, Limit, LimitRow, bound, order_faults, relation, side_of
 from lifeline_core.errors import StateError
 from lifeline_core.model import NS, Block, Break, Channel, Finding, Site, Watch
 
@@ -36,10 +34,13 @@ PER = {1.0: "s", 60.0: "min", 3600.0: "h", 86400.0: "d"}
 Seconds = Annotated[float, Meta(ge=0.0, le=31_536_000.0)]
 
 
-class LevelParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class LevelParams(DesignParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Keys of a ``level`` watch; at least one of ``limits`` and ``rate_limits`` must be given."""
 
-    limits: Annotated[tuple[Limit, ...], Meta(description="limits of the value, in the channel's unit")] = ()
+    limits: Annotated[
+        tuple[LimitRow, ...],
+        Meta(description="limits of the value, in the channel's unit, or as share of design or off as_built"),
+    ] = ()
     hysteresis: Annotated[
         float, Meta(ge=0.0, description="over at the mildest limit less this (plus, for below), in the channel's unit")
     ] = 0.0
@@ -63,47 +64,10 @@ class LevelParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True)
     rate_hysteresis: Annotated[float, Meta(ge=0.0, description="as hysteresis, in the unit of rate_limits")] = 0.0
 
     def faults(self) -> list[str]:
-        found = [*order_faults("limits", self.limits), *order_faults("rate_limits", self.rate_limits)]
+        found = [*self.bound_faults("limits", self.limits), *order_faults("rate_limits", self.rate_limits)]
         if not self.limits and not self.rate_limits:
             found.append("limits: at least one of limits and rate_limits must be given, are none")
         return found
-
-
-def order_faults(key: str, limits: Sequence[Limit]) -> list[str]:
-    """What keeps a table from being two ordered sides that do not meet.
-
-    >>> order_faults("limits", [Limit(severity=4, above=25.0), Limit(severity=2, above=50.0)])
-    ['limits: severity must rise with the limit, is 4 above 25.0 and 2 above 50.0']
-    """
-    wrong = [b for limit in limits if not isfinite(np.float32(b := bound(limit)))]
-    if wrong:
-        return [f"{key}: a limit must be finite in float32, is {b}" for b in wrong]
-    found = []
-    for side in SIDES:
-        rows = side_of(limits, side)
-        for mild, grave in pairwise(rows):
-            pair = f"{mild.severity} {side} {bound(mild)} and {grave.severity} {side} {bound(grave)}"
-            if np.float32(bound(mild)) == np.float32(bound(grave)):
-                found.append(f"{key}: limits of one side must differ, are {pair}")
-            elif mild.severity >= grave.severity:
-                found.append(f"{key}: severity must rise with the limit, is {pair}")
-    above, below = side_of(limits, "above"), side_of(limits, "below")
-    if above and below and np.float32(bound(below[0])) >= np.float32(bound(above[0])):
-        found.append(f"{key}: limits below must be under those above, are {bound(below[0])} and {bound(above[0])}")
-    return found
-
-
-def bound(limit: Limit) -> float:
-    """The one bound a limit has."""
-    value = limit.below if limit.above is None else limit.above
-    assert value is not None
-    return value
-
-
-def side_of(limits: Sequence[Limit], side: str) -> list[Limit]:
-    """Limits of one side, mild to extreme."""
-    rows = [limit for limit in limits if getattr(limit, side) is not None]
-    return sorted(rows, key=bound, reverse=side == "below")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +102,12 @@ class Rule:
     def finding(self, channel: Channel, event: tuple[Any, ...], historical: bool) -> Finding:
         t_ns, _, what, side, rank, value, peak, onset_ns = event
         limit = self.sides[side][rank]
-        reached = float(np.float32(bound(limit)))
         return Finding(
             kind=self.kind, t_ns=t_ns, onset_ns=onset_ns, active=what != END, severity=limit.severity,
             score=self.score(side, rank, value), value=value, limit=bound(limit), unit=channel.unit + self.per,
             source=channel.name, historical=historical,
             evidence={"channel": channel.name, "side": SIDES[side], "peak": peak,
-                      "relation": "reaches" if peak == reached else "exceeds"},
+                      "relation": relation(peak, bound(limit), what != END)},
         )
 
 
@@ -177,7 +140,7 @@ class Level(Detector):
         if found:
             raise ValueError("; ".join(found))
         rows = [len(group.channels) for group in self.groups]
-        self._level = Rule.of("level", params.limits, params.hysteresis)
+        self._level = Rule.of("level", params.bounds(params.limits), params.hysteresis)
         per = PER.get(params.rate_per_s, f"{params.rate_per_s:g}s")
         self._rate = Rule.of("rate", params.rate_limits, params.rate_hysteresis, f"/{per}")
         self._levels = [self._level.machines(n, params) for n in rows] if params.limits else []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ from typing import Any
 import zmq
 
 from lifeline_core import wire
+from lifeline_core.alarms.levels import named
+from lifeline_core.domains import Levels
 from lifeline_core.errors import LifelineError
 from lifeline_core.model import Alarm, Client
 from lifeline_core.service.archivist import Archivist
@@ -72,6 +74,7 @@ class Desk(threading.Thread):
         failed: Callable[[str], None],
         archivist: Archivist,
         guard: Guard | None = None,
+        levels: Mapping[str, Levels] | None = None,
     ) -> None:
         super().__init__(name="desk", daemon=True)
         self._outbox, self._journal, self._live, self._feed, self._bell, self._log = (
@@ -86,6 +89,7 @@ class Desk(threading.Thread):
         self._directory, self._keep_bytes, self._retain_days = directory, keep_bytes, retain_days
         self._pressed, self._failed, self._guard = pressed, failed, guard
         self._archivist = archivist
+        self._levels = levels or {}
         self._archiving: Future[None] | None = None
         self._next_archiving = 0.0
         self._jobs: deque[Job] = deque()
@@ -241,7 +245,7 @@ class Desk(threading.Thread):
 
     def _commit(self, alarms: list[Alarm]) -> bool:
         try:
-            fresh = self._outbox.put(alarms, time.time_ns())
+            fresh = self._outbox.put([named(a, self._levels) for a in alarms], time.time_ns())
         except Exception as error:  # disk full, I/O error: keep them, say so, try again
             self.trouble = str(error) or repr(error)
             self._not_before = time.monotonic() + RETRY_S

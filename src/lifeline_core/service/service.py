@@ -198,6 +198,7 @@ class Service:
             failed=self._fail,
             archivist=self._archivist,
             guard=self._guard,
+            levels=began.engine.city.levels,
         )
         self._runner = Runner(
             began.engine,
@@ -228,6 +229,7 @@ class Service:
             appended=self._runner.more,
             failed=self._fail,
             alarmed=self._desk.hand,
+            config_hash=self.city.hash,
             guard=self._guard,
         )
 
