@@ -5,6 +5,9 @@
 
 #include "lanes.h"
 
+#define COMPANIONS 1 /* others as large nearby that a spike may have; of an event there are more */
+#define SIGMA 1.4826 /* MAD times this estimates the standard deviation of the normal distribution */
+
 #define T float
 #define N(name) name##_float
 #define VEC ll_vf
@@ -95,4 +98,12 @@ static size_t window(const void *state, double *out, int wide) {
     return wide ? window_double(state, out) : window_float(state, out);
 }
 
-const ll_hampel_api LL_FN(ll_hampel_api) = {.size = size, .begin = begin, .push = push, .whole = whole, .window = window};
+static int64_t clean(void *xs, void *rs, uint8_t *reasons, ll_still *still, const void *x, size_t rows, size_t n,
+                     const double *range, const ll_cleaning *how, void *out, uint8_t *marks, size_t stride, int64_t *counts,
+                     int wide) {
+    return wide ? clean_double(xs, rs, reasons, still, x, rows, n, range, how, out, marks, stride, counts)
+                : clean_float(xs, rs, reasons, still, x, rows, n, range, how, out, marks, stride, counts);
+}
+
+const ll_hampel_api LL_FN(ll_hampel_api) = {.size = size, .begin = begin, .push = push, .whole = whole, .window = window,
+                                           .clean = clean};

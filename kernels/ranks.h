@@ -272,6 +272,8 @@ static size_t N(window)(const void *state, double *out) {
     return n;
 }
 
+#include "spikes.h"
+
 #undef LINE
 #undef INF
 #undef NEVER

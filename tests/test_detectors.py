@@ -86,6 +86,22 @@ def wear() -> NDArray[np.float64]:
     return x
 
 
+def crossed() -> NDArray[np.float64]:
+    """Vehicles at 20, 30 and 40 s; the second is the heaviest. 20 Hz."""
+    t = np.arange(20 * 60) / 20
+    x = rng().normal(0, 0.2, (2, t.size))
+    for at, size in ((20.0, 12.0), (30.0, 40.0), (40.0, 15.0)):
+        x += size * np.exp(-(((t - at) / 0.6) ** 2))
+    return x
+
+
+def struck() -> NDArray[np.float64]:
+    """A blow at 20 s that rings in two modes. 100 Hz."""
+    t = np.arange(100 * 45) / 100 - 20.0
+    ring = np.where(t >= 0, np.exp(-np.maximum(t, 0) / 0.7) * (np.cos(24 * t) + np.cos(69 * t)), 0.0)
+    return rng().normal(0, 0.01, (2, t.size)) + np.array([[1.0], [-0.6]]) * ring
+
+
 def ailing() -> NDArray[np.float64]:
     x = rng().normal(0, 1, (2, 100 * 40))
     x[0, 500:2500] = 0.5
@@ -123,6 +139,25 @@ def _joint() -> NDArray[np.float64]:
     return x
 
 
+@cache
+def _channels() -> NDArray[np.float64]:
+    """Five sensors of one structure at 10 Hz: one dies for a while, one has spikes, one is turned round, two change places."""
+    n, draw = 10 * 900, rng()
+    t = np.arange(n) / 10
+    shapes = np.array([[1.0, 0.2, 0.5], [0.8, -0.9, 0.1], [0.3, 1.0, -0.7], [-0.5, 0.6, 0.9], [0.9, 0.8, 0.4]])
+    modes = np.stack([mode_acceleration(f, 0.05, 10.0, draw.standard_normal(n)) for f in (0.7, 1.3, 2.9)])
+    x = shapes @ (modes / modes.std(axis=1, keepdims=True)) * (1.0 + 0.3 * np.sin(t / 60)) + draw.normal(0, 0.2, (5, n))
+    x[0, 4000:5000] *= 0.01
+    x[1, 4000:5000:37] += 30
+    x[2, 5500:6500] *= -1
+    x[:2, 7000:8000] = x[1::-1, 7000:8000]
+    return x
+
+
+def channels() -> NDArray[np.float64]:
+    return _channels().copy()
+
+
 def structure() -> NDArray[np.float64]:
     return _structure().copy()
 
@@ -142,6 +177,7 @@ CASES: dict[str, Case] = {
                    "deviations": [{"severity": 3, "off": 0.1}], "bin_s": 60, "confirm": 1}, cables, 32),
     "regressed": Case({"bin_s": 60, "train": 20, "confirm": 2, "limits": [{"severity": 2, "above": 2.0}]},
                       joint, 1),
+    "quality": Case({"bin_s": 10, "train": 35, "confirm": 2, "pattern_s": 50}, channels, 10),
     "level": Case(
         {
             "limits": [{"severity": 2, "above": 25.0}, {"severity": 4, "above": 50.0}],
@@ -170,6 +206,9 @@ CASES: dict[str, Case] = {
         wear,
         32,
     ),
+    "passage": Case({"least_peak": 2.0, "limits": [{"severity": 2, "above": 20.0}], "clear_s": 10.0, "baseline_s": 10.0},
+                    crossed, 20),
+    "impact": Case({"limits": [{"severity": 3, "above": 0.5}], "clear_s": 10.0}, struck, 100),
     "health": Case({"flat_s": 5.0}, ailing, 100, {"range": (-10.0, 10.0)}, ("flat-line", "clipping", "offline", "gap", "clock")),
 }
 

@@ -101,6 +101,7 @@ class _Reader(Draft):
             service=self.service,
             security=self.security,
             clients=_sorted(self.clients),
+            levels=self.domains.levels,
         )
         return msgspec.structs.replace(city, hash=_hash(city))
 

@@ -113,6 +113,7 @@ def _watch(name: str, profile: domains.Profile, detector: type[Detector], *, fir
         text += "".join(f"{_comment(KEYS['watch'][k].about)}{k} = {toml(v)}\n" for k, v in head.items())
         rows = f"{KEYS['watch']['detector'].about}; one of {', '.join(sorted(detectors.TABLE))}"
         text += f"{_comment(rows)}# detector = {toml(name)}\n"
+        text += _comment(KEYS["watch"]["clean"].about) + "# clean = {window = 101, threshold = 4.5}\n"
     else:
         text += "".join(f"{k} = {toml(v)}\n" for k, v in head.items())
     return text + _params(detector, {**profile.defaults, **profile.place})

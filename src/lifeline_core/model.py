@@ -32,7 +32,7 @@ BREAKS = ("gap", "epoch", "clock-step", "overflow", "start")
 class Frame:
     """What one device sent: the header fields of LLF1 and the raw samples in the device's own dtype.
 
-    ``samples`` is ``[n_channels, n_samples]`` of int16, int32, float32 or float64; int24 is widened to int32.
+    ``samples`` is ``[n_channels, n_samples]`` of int16, int32, float32 or float64; int24 is widened and packed samples unpacked to int32.
     For encoding 6 (timed) it is float64 and ``t_ns`` is int64 of the same shape; otherwise ``t_ns`` is None.
     """
 
@@ -170,6 +170,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     where: dict[str, Any] = {}
     evidence: dict[str, Any] = {}
     shelved_until_ns: int | None = None
+    level: str = ""  # what practice calls the severity; given where the alarm leaves, as seq is
     seq: int = 0
     published_ns: int = 0
 
@@ -270,4 +271,5 @@ class City(msgspec.Struct, frozen=True, kw_only=True):
     service: Service = Service()
     security: Security = Security()
     clients: dict[str, Client] = {}
+    levels: dict[str, Any] = {}  # by domain, domains.Levels; nothing is decided by them
     hash: str = ""

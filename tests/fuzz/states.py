@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import numpy as np
 
 from lifeline_core.errors import StateError
@@ -214,6 +215,76 @@ def push_steps(one: Any, rng: Random) -> None:
     one.learnt(0), one.back(0), one.kept(1)
 
 
+def cleaner() -> Any:
+    cleaning = _kernel("lifeline_core.dsp.cleaning")
+    return cleaning.Cleaner(2, cleaning.Rules(window=15, stuck=7, fill=True), [(-2.0, 2.0), None])
+
+
+def push_cleaner(one: Any, rng: Random) -> None:
+    x = rows(rng, 2) * np.float32(rng.choice([1.0, 1e3, np.nan]))
+    x[:, : int(rng.integers(x.shape[1]))] = 0.5
+    one.push(x)
+    if rng.random() < 0.1:
+        one.flush()
+
+
+def comoments() -> Any:
+    return _kernel("lifeline_core.dsp.comoments").Comoments(3)
+
+
+def push_comoments(one: Any, rng: Random) -> None:
+    one.push(rows(rng, 3, 3000))
+    if rng.random() < 0.3:
+        one.close()
+
+
+def delayed() -> Any:
+    return _kernel("lifeline_core.dsp.delayed").Delayed()
+
+
+def push_delayed(one: Any, rng: Random) -> None:
+    x = rows(rng, 2)
+    one.put(_regular(x, rng))
+    list(one.take(x[:, : int(rng.integers(x.shape[1]))]))
+
+
+class Packed:
+    """A class whose state is a map, as bytes."""
+
+    def __init__(self, name: str, kind: str, *args: Any) -> None:
+        self.it = getattr(_kernel(f"lifeline_core.dsp.{name}"), kind)(*args)
+        self.bins = 0
+
+    def save(self) -> bytes:
+        packed: bytes = msgpack.packb(self.it.save())
+        return packed
+
+    def load(self, data: bytes) -> None:
+        try:
+            state = msgpack.unpackb(data)
+        except Exception as error:
+            raise StateError("no map") from error
+        self.it.load(state)
+
+
+def push_placing(one: Any, rng: Random) -> None:
+    for _ in range(5):
+        z = rng.normal(size=(4, 4))
+        one.bins += 1
+        one.it.take(z + z.T, rng.normal(size=4), one.bins * NS, np.zeros(4))
+
+
+def push_days(one: Any, rng: Random) -> None:
+    for _ in range(5):
+        one.it.add(int(rng.integers(1000)), rng.normal(size=4), rng.normal(size=4))
+        one.it.close([float(rng.normal())])
+
+
+def push_usual(one: Any, rng: Random) -> None:
+    if not one.it.learned:
+        one.it.learn(rng.normal(size=4))
+
+
 TABLE = [
     Kept("level.Machines", machines, push_machines),
     Kept("level.Slopes", slopes, push_slopes),
@@ -228,6 +299,12 @@ TABLE = [
     Kept("decimate.Decimator", decimator, push_rows(5)),
     Kept("hampel.RunningMedian", running_median, push_window),
     Kept("hampel.Hampel", hampel, push_window),
+    Kept("cleaning.Cleaner", cleaner, push_cleaner),
+    Kept("comoments.Comoments", comoments, push_comoments),
+    Kept("delayed.Delayed", delayed, push_delayed),
+    Kept("placing.Placing", lambda: Packed("placing", "Placing", 4, NS, 1.0), push_placing),
+    Kept("days.Days", lambda: Packed("days", "Days", 4, 1, 12, (0.1, 0.1), 0.1, 1.0), push_days),
+    Kept("usual.Usual", lambda: Packed("usual", "Usual", 4, 20), push_usual),
     Kept("rainflow.Rainflow", rain, push_rain),
     Kept("rainflow.RainflowBins", rain_bins, push_rain_bins),
     Kept("polarity.Polarity", polarity, push_polarity),
@@ -253,6 +330,8 @@ WITHIN = {
     "_assemble.Assembler": "assemble.load",
     "_rainflow.History": "rainflow.Rainflow",
     "hampel._Stream": "hampel.RunningMedian",
+    "usual.Stretch": "placing.Placing",
+    "drift.Drift": "days.Days",
 }
 
 

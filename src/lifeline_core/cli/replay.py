@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
+from lifeline_core.alarms.levels import named
 from lifeline_core.cli.arrays import Channels, Columns, DayFirst, Event, Factor, Files, Key, Rate, Source, Start, timeline
 from lifeline_core.cli.lines import PEOPLE, clock, emit, note, show
 from lifeline_core.config import load_city
+from lifeline_core.detectors.cleaned import REMOVED
 from lifeline_core.engine import Engine
 from lifeline_core.model import NS, Alarm
 
@@ -65,15 +67,17 @@ def replay(
         for t_ns, alarms in play(engine, timeline(engine.city, source)):
             for alarm in alarms:
                 raised.add(alarm.alarm_id)
-                show(alarm, json=json)
+                show(named(alarm, engine.city.levels), json=json)
             progress.update(task, description=f"replaying, at {clock(t_ns)}")
     if report:
         _report(engine, json=json)
     stats = engine.stats()
     refused = ", ".join(f"{n} {reason}" for reason, n in stats["refused"].items())
+    removed = ", ".join(f"{stats[f'removed_{why}']} {why}" for why in REMOVED if stats[f"removed_{why}"])
     note(
         f"{stats['frames']} frames, {stats['samples']} samples, {len(raised)} alarms, {stats['gaps']} gaps"
         + (f"; refused: {refused}" if refused else "")
+        + (f"; removed: {removed}" if removed else "")
     )
     return 0
 
@@ -87,6 +91,13 @@ def _report(engine: Engine, *, json: bool) -> None:
             else:
                 said = ", ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
                 note(f"{run.site.name}/{run.watch.name} ({run.watch.detector}): {said}")
+    for watch, channels in engine.removed().items():
+        for name, counts in channels.items():
+            taken = dict(zip(REMOVED, counts, strict=True))
+            if json:
+                emit({"report": {"watch": watch, "channel": name, "removed": taken}})
+            else:
+                note(f"{watch}/{name}: removed {taken}")
 
 
 def add_to(app: typer.Typer) -> None:
