@@ -32,8 +32,8 @@ BREAKS = ("gap", "epoch", "clock-step", "overflow", "start")
 class Frame:
     """What one device sent: the header fields of LLF1 and the raw samples in the device's own dtype.
 
-    ``samples`` is ``[n_channels, n_samples]`` of int16, int32, float32 or float64; int24 is widened and packed samples unpacked to int32.
-    For encoding 6 (timed) it is float64 and ``t_ns`` is int64 of the same shape; otherwise ``t_ns`` is None.
+    ``samples`` is ``[n_channels, n_samples]`` of int16, int32, float32 or float64; int24 is widened and packed samples are
+    unpacked to int32. For encoding 6 (timed) it is float64 and ``t_ns`` is int64 of the same shape; otherwise ``t_ns`` is None.
     """
 
     type: int
