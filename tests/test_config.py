@@ -173,7 +173,7 @@ def test_the_hash_knows_what_matters(tmp_path: Path) -> None:
             'detector = "sift"',
             'detector = "sift"\nwindow = 3',
             "watch.well-7.window: unknown key (known: site, channels, profile, "
-            "detector, limits, window_s, band, steps, strict); did you mean window_s?",
+            "detector, clean, limits, window_s, band, steps, strict); did you mean window_s?",
         ),
         ('detector = "sift"', 'detector = "sift"\nwindow_s = 0', "watch.well-7.window_s: must be float > 0.0, 0"),
         (

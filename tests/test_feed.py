@@ -263,6 +263,8 @@ def test_an_outbox_that_cannot_commit_is_tried_again(tmp_path: Path, monkeypatch
 
 def test_requests_are_read_strictly() -> None:
     said = understand(msgpack.packb({"op": "read", "consumer": "a", "max": 5, "later-key": 1}))
-    assert not isinstance(said, dict) and msgspec.structs.asdict(said) == {"consumer": "a", "after": None, "max": 5, "wait_ms": 0}
+    assert not isinstance(said, dict) and msgspec.structs.asdict(said) == {
+        "consumer": "a", "after": None, "since_ns": None, "max": 5, "wait_ms": 0,
+    }  # fmt: skip
     wrong = understand(msgpack.packb({"op": "read", "after": True}))
     assert isinstance(wrong, dict) and "after" in wrong["error"]["text"]

@@ -39,7 +39,7 @@ def read(*texts: str) -> tuple[domains.Domains, list[str]]:
 def test_in_bridge_practice_level_one_is_the_mildest() -> None:
     known, faults = read()
     assert faults == []
-    assert [named(alarm(s), known.levels).level for s in (1, 2, 3, 4)] == ["", "1", "2", "3"]
+    assert [named(alarm(s), known.levels).evidence.get("level", "") for s in (1, 2, 3, 4)] == ["", "1", "2", "3"]
     said = named(alarm(3), known.levels).to_map()
     assert said["text"] == {"zh": "橙色 桥梁［二级超限］", "en": "ORANGE bridge [level 2]"}
     assert said["severity"] == 3 and msgpack.unpackb(msgpack.packb(said)) == said
@@ -48,7 +48,7 @@ def test_in_bridge_practice_level_one_is_the_mildest() -> None:
 def test_in_a_city_s_own_file_level_one_is_the_gravest() -> None:
     known, faults = read(CITY)
     assert faults == []
-    assert [named(alarm(s), known.levels).level for s in (1, 2, 3, 4)] == ["IV", "III", "II", "I"]
+    assert [named(alarm(s), known.levels).evidence.get("level", "") for s in (1, 2, 3, 4)] == ["IV", "III", "II", "I"]
     assert named(alarm(4), known.levels).text["zh"] == "橙色 桥梁［一级预警］"
 
 

@@ -170,7 +170,6 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     where: dict[str, Any] = {}
     evidence: dict[str, Any] = {}
     shelved_until_ns: int | None = None
-    level: str = ""  # what practice calls the severity; given where the alarm leaves, as seq is
     seq: int = 0
     published_ns: int = 0
 

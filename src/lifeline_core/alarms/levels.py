@@ -11,8 +11,8 @@ from lifeline_core.model import Alarm
 
 
 def named(alarm: Alarm, levels: Mapping[str, Levels]) -> Alarm:
-    """The alarm as it leaves; where ``levels`` has a word for its domain and severity, with ``level`` and that word behind the
-    text. Nothing inside decides by it: there is one scale of severities there.
+    """The alarm as it leaves; where ``levels`` has a word for its domain and severity, with ``evidence["level"]`` and that word
+    behind the text. Nothing inside decides by it: there is one scale of severities there.
 
     Parameters
     ----------
@@ -24,4 +24,4 @@ def named(alarm: Alarm, levels: Mapping[str, Levels]) -> Alarm:
         return alarm
     behind = {"zh": f"［{word.zh}］", "en": f" [{word.en}]"}
     text = {language: line + behind.get(language, "") for language, line in alarm.text.items()}
-    return msgspec.structs.replace(alarm, level=word.level, text=text)
+    return msgspec.structs.replace(alarm, evidence={**alarm.evidence, "level": word.level}, text=text)

@@ -174,13 +174,14 @@ class Ingest(threading.Thread):
         if now < self._next_tick:
             return
         self._next_tick = now + SECOND if now - self._next_tick > SECOND else self._next_tick + SECOND
+        t_ns = self._now_ns()
         try:
-            self._journal.append(TICK, struct.pack("<q", self._now_ns()))
+            self._journal.append(TICK, struct.pack("<q", t_ns))
         except (BufferError, StoreError) as error:
             self._log.warning("tick-not-kept", error=str(error))
         else:
             self._appended()
-        self._look(self._now_ns())
+        self._look(t_ns)
 
     def _look(self, t_ns: int, *, ending: bool = False) -> None:
         """What is wrong with receiving, as alarms."""
