@@ -3,6 +3,7 @@
 """Binds kernels/assemble.c: frames in, blocks and breaks of joins out."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from cpython.object cimport PyObject_GenericSetAttr
 from libc.string cimport memcpy
 
 import numpy as np
@@ -107,6 +108,29 @@ REFUSALS = tuple(ll_refusal_names[i].decode() for i in range(LL_REFUSED_COUNT))
 UNSOUND = frozenset(("short", "magic", "header-len", "crc"))
 
 
+cdef enum:
+    MEMBERS = 64  # of a join, whose skews lie on the stack
+    # Below these the GIL is kept: to release it may cost a wait for another thread, longer than the work.
+    SHORT_BYTES = 100_000
+    SHORT = 32768  # samples
+    FEW = 1000  # streams, joins
+
+
+cdef _block(x, const ll_piece *piece, t_ns, skew_s):
+    """A Block as its own __init__ makes it; that one asks for every field whether it may be set, which takes longer than all else."""
+    block = Block.__new__(Block)
+    PyObject_GenericSetAttr(block, "x", x)
+    PyObject_GenericSetAttr(block, "anchor_ns", piece.anchor_ns)
+    PyObject_GenericSetAttr(block, "index", piece.index)
+    PyObject_GenericSetAttr(block, "rate_num", piece.rate_num)
+    PyObject_GenericSetAttr(block, "rate_den", piece.rate_den)
+    PyObject_GenericSetAttr(block, "t_ns", t_ns)
+    PyObject_GenericSetAttr(block, "skew_s", skew_s)
+    PyObject_GenericSetAttr(block, "flags", piece.flags)
+    PyObject_GenericSetAttr(block, "clock_sd_us", piece.clock_sd_us)
+    return block
+
+
 cdef class Assembler:
     """The compiled assembler; see lifeline_core.assemble for its meaning."""
 
@@ -136,7 +160,7 @@ cdef class Assembler:
     def feed(self, const uint8_t[::1] buf, const int64_t[::1] offsets, const int64_t[::1] lengths, int64_t start,
              int force=0, int checked=0):
         """Take records from ``start`` on; (status, next record)."""
-        cdef int64_t n = offsets.shape[0], at = start, i
+        cdef int64_t n = offsets.shape[0], at = start, size = 0, i
         cdef int status
         cdef ll_outcome out
         if lengths.shape[0] != n or not 0 <= start <= n:
@@ -151,8 +175,13 @@ cdef class Assembler:
         cdef int32_t[::1] reason = np.empty(n - start + 1, np.int32)
         out.n_refused, out.n_greetings = 0, 0
         out.refused_record, out.refused_reason, out.greeting_record = &refused_record[0], &reason[0], &greeting[0]
-        with nogil:
+        for i in range(start, n):
+            size += lengths[i]
+        if size < SHORT_BYTES:
             status = K.feed(self.a, &buf[0], &offsets[0], &lengths[0], n, &at, force, checked, &out)
+        else:
+            with nogil:
+                status = K.feed(self.a, &buf[0], &offsets[0], &lengths[0], n, &at, force, checked, &out)
         for i in range(out.n_refused):
             self.refused_list.append(self._header(buf, offsets, lengths, refused_record[i], REFUSALS[reason[i]]))
         for i in range(out.n_greetings):
@@ -225,9 +254,13 @@ cdef class Assembler:
         cdef int32_t n = self.a.joins[2 * join + lane].n
         if n == 0:
             return None
-        skew = np.zeros(n)
-        cdef double[::1] skew_v = skew
-        cdef int kind = K.next(self.a, join, lane, &piece, &skew_v[0])
+        cdef double[MEMBERS] few
+        cdef double[::1] many
+        cdef double *skew = few
+        if n > MEMBERS:
+            many = np.empty(n)
+            skew = &many[0]
+        cdef int kind = K.next(self.a, join, lane, &piece, skew)
         if kind == LL_NOTHING:
             return None
         if kind != LL_BLOCK:
@@ -242,16 +275,18 @@ cdef class Assembler:
             K.copy(self.a, join, lane, &piece, &x_v[0, 0], &t_v[0])
         else:
             K.copy(self.a, join, lane, &piece, &x_v[0, 0], NULL)
-        return Block(x, piece.anchor_ns, piece.index, piece.rate_num, piece.rate_den, t,
-                     tuple(skew.tolist()) if n > 1 else (0.0,), piece.flags, piece.clock_sd_us)
+        return _block(x, &piece, t, tuple([skew[i] for i in range(n)]) if n > 1 else (0.0,))
 
     def put(self, int32_t channel, int64_t t0_ns, uint32_t num, uint32_t den, const float[::1] x, int force=0):
         """Samples that come without frames; True when taken, False when readers must read first."""
         cdef int status
         if x.shape[0] == 0:
             return True
-        with nogil:
+        if x.shape[0] < SHORT:
             status = K.put(self.a, channel, t0_ns, num, den, &x[0], x.shape[0], force)
+        else:
+            with nogil:
+                status = K.put(self.a, channel, t0_ns, num, den, &x[0], x.shape[0], force)
         if status == LL_FULL:
             return False
         raise_status(status, "assemble")
@@ -260,16 +295,22 @@ cdef class Assembler:
     def settle(self, uint32_t patience, int everything=0, int force=0):
         """Give up holes that nobody fills; False when readers must read first."""
         cdef int status
-        with nogil:
+        if self.a.n_streams < FEW:
             status = K.settle(self.a, patience, everything, force)
+        else:
+            with nogil:
+                status = K.settle(self.a, patience, everything, force)
         if status == LL_FULL:
             return False
         raise_status(status, "assemble")
         return True
 
     def tick(self, uint32_t patience):
-        with nogil:
+        if self.a.n_joins < FEW:
             K.tick(self.a, patience)
+        else:
+            with nogil:
+                K.tick(self.a, patience)
 
     def split(self, int32_t join, channels):
         """Channels leave a join for one of their own; its number."""

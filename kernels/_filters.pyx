@@ -15,7 +15,7 @@ cdef const ll_filters_api *K = ll_filters()
 
 # Less than this is filtered sooner than the interpreter would be back from another thread.
 cdef enum:
-    SHORT = 4096
+    SHORT = 32768
 
 ctypedef fused real:
     float

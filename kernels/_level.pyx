@@ -41,6 +41,8 @@ cdef extern from "level.h":
 
 cdef const ll_level_api *K = ll_level()
 cdef enum: ROOM = 64
+# Below so many samples of a row the GIL is kept: to release it may cost a wait for another thread, longer than the work.
+cdef enum: SHORT = 32768
 
 EVENTS = ("raise", "rise", "end")
 SIDES = ("above", "below")
@@ -122,8 +124,11 @@ cdef class Machines:
         for row in range(self.rows):
             used = 0
             while used < n:
-                with nogil:
+                if n < SHORT:
                     made = K.push(&self.states[row], &self.rule, &x[row, 0], &clock, n, &used, out, ROOM)
+                else:
+                    with nogil:
+                        made = K.push(&self.states[row], &self.rule, &x[row, 0], &clock, n, &used, out, ROOM)
                 raise_status(made, "level")
                 for i in range(made):
                     e = &out[i]
@@ -181,12 +186,16 @@ cdef class Slopes:
             raise ValueError(f"{self.rows} rows are watched, the block has {x.shape[0]}")
         if n == 0:
             return
-        with nogil:
-            for row in range(self.rows):
+        for row in range(self.rows):
+            if n < SHORT:
                 status = K.slope(&self.states[row], self.window_ns, self.hold_ns, self.per_ns, &x[row, 0], &clock, n,
                                  &out[row, 0])
-                if status < 0:
-                    break
+            else:
+                with nogil:
+                    status = K.slope(&self.states[row], self.window_ns, self.hold_ns, self.per_ns, &x[row, 0], &clock, n,
+                                     &out[row, 0])
+            if status < 0:
+                break
         raise_status(status, "slope")
 
     def save(self):

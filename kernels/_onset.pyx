@@ -23,7 +23,7 @@ cdef extern from "onset.h":
     const ll_onset_api *ll_onset() nogil
 
 cdef const ll_onset_api *K = ll_onset()
-cdef size_t SHORT = 4096  # samples
+cdef size_t SHORT = 32768  # samples
 
 ctypedef fused real:
     float

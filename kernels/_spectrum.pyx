@@ -34,7 +34,7 @@ cdef extern from "spectrum.h":
 
 cdef const ll_spectrum_api *K = ll_spectrum()
 cdef enum:
-    LITTLE = 4096  # samples: to let go of the GIL for less costs more than it gives
+    LITTLE = 32768  # samples: to let go of the GIL for less may cost a wait for another thread, longer than the work
 
 
 cdef class Lanes:
@@ -79,8 +79,11 @@ cdef class Lanes:
         K.reset(self.s)
 
     def restart(self):
-        with nogil:
+        if self.n * self.n_ch < LITTLE:
             K.restart(self.s)
+        else:
+            with nogil:
+                K.restart(self.s)
 
     def merge(self, Lanes other not None):
         """A seam here, then all of other's sums as one part."""
@@ -108,8 +111,11 @@ cdef class Lanes:
         cdef double[:, ::1] o = out
         cdef int64_t[::1] u = used
         cdef int status
-        with nogil:
+        if self.n * self.n_ch < LITTLE:
             status = K.power(self.s, &o[0, 0], &u[0])
+        else:
+            with nogil:
+                status = K.power(self.s, &o[0, 0], &u[0])
         raise_status(status, "spectrum")
         return out, used
 

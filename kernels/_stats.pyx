@@ -44,8 +44,8 @@ cdef const ll_stats_api *K = ll_stats()
 HEAD = struct.Struct("<4sII")
 # By tag: what a state of this build looks like.
 VERSIONS = {b"LLSC": 2, b"LLSG": 1}
-# Below so many samples the GIL is kept: giving it back costs more than the work.
-cdef Py_ssize_t FEW = 4096
+# Below so many samples the GIL is kept: giving it back may cost a wait for another thread, longer than the work.
+cdef Py_ssize_t FEW = 32768
 ROW = np.dtype([("count", "i8"), ("bad", "i8"), ("clipped", "i8"), ("flat_run", "i8"), ("mean", "f8"), ("rms", "f8"),
                 ("std", "f8"), ("min", "f8"), ("max", "f8"), ("sum", "f8"), ("sum_sq", "f8"), ("crest", "f8"),
                 ("skewness", "f8"), ("kurtosis", "f8")])
@@ -187,7 +187,7 @@ cdef class Guards:
         cdef ll_stats_event event
         cdef Py_ssize_t row, stride = x.strides[0] // sizeof(float), rows = x.shape[0]
         cdef size_t i, n = x.shape[1]
-        cdef int found
+        cdef int found, all_of_it
         cdef const float *own
         if rows > self.n_ch or (n > 1 and x.strides[1] != sizeof(float)) or (t_ns is not None and <size_t> t_ns.shape[0] != n):
             raise_status(-2, f"guards of {self.n_ch} rows")
@@ -198,23 +198,29 @@ cdef class Guards:
         clock.t_ns = NULL
         if t_ns is not None:
             clock.t_ns = &t_ns[0]
-        with nogil:
-            for row in range(rows if flat else 0):
-                i = 0
-                while i < n:
+        cdef bint few = <Py_ssize_t> n * rows < FEW
+        for row in range(rows if flat else 0):
+            i = 0
+            while i < n:
+                if few:
                     i = K.flat(self.guards + row, self.rules + row, &x[row, 0], i, n, &clock, &event, &found)
-                    if found:
-                        with gil:
-                            events.append((row, "flat", *_told(&event)))
-            for row in range(self.n_ch if clip else 0):
-                own = &x[row if row < rows else 0, 0]
-                i = 0
-                while i < n:
-                    i = K.clip(self.guards + row, self.rules + row, own, i, n, &clock, flagged and row == self.n_ch - 1,
-                               &event, &found)
-                    if found:
-                        with gil:
-                            events.append((row, "clip", *_told(&event)))
+                else:
+                    with nogil:
+                        i = K.flat(self.guards + row, self.rules + row, &x[row, 0], i, n, &clock, &event, &found)
+                if found:
+                    events.append((row, "flat", *_told(&event)))
+        for row in range(self.n_ch if clip else 0):
+            own = &x[row if row < rows else 0, 0]
+            all_of_it = flagged and row == self.n_ch - 1
+            i = 0
+            while i < n:
+                if few:
+                    i = K.clip(self.guards + row, self.rules + row, own, i, n, &clock, all_of_it, &event, &found)
+                else:
+                    with nogil:
+                        i = K.clip(self.guards + row, self.rules + row, own, i, n, &clock, all_of_it, &event, &found)
+                if found:
+                    events.append((row, "clip", *_told(&event)))
         return events
 
     def seam(self):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from obspy.signal.trigger import aic_simple, recursive_sta_lta
 from scipy import signal
 
+from lifeline_core.bridges.intensity import instrumental_intensity
 from lifeline_core.detectors.base import Group
 from lifeline_core.detectors.shock import Shock, ShockParams
 from lifeline_core.errors import StateError
@@ -240,3 +241,99 @@ def test_state_of_another_watch_is_refused() -> None:
         shock(2, limits=E1_E2, sta_s=0.4).load(d.save())
     with pytest.raises(StateError, match="damaged"):
         shock(2).load({**d.save(), "events": [[[1] * 20] * 2]})
+
+
+# ---- several components, intensity ----
+
+
+def test_the_peak_of_three_components_is_their_vector_s() -> None:
+    """0.9 m/s2 on each of three is 1.56: none alone reaches 1.0, together they do. The other place stays silent."""
+    x = np.stack([quiet(4000, i) + ring(4000, 2000, 0.9) for i in range(3)] + [quiet(4000, i) for i in range(3, 6)])
+    assert feed(shock(6, limits=E1_E2), x) == []
+    found = feed(shock(6, limits=E1_E2, components=3), x)
+    assert [(f.active, f.severity, f.source) for f in found] == [(True, 3, "c0"), (False, 3, "c0")]
+    assert found[0].value == pytest.approx(0.9 * 3**0.5, rel=0.02)
+    assert seconds(found[0].onset_ns) == pytest.approx(20.0, abs=0.02)
+    assert found[0].evidence["channels"] == ["c0", "c1", "c2"]
+    assert found[0].evidence["relation"] == "exceeds" and found[1].evidence["relation"] == "within"
+
+
+def test_a_dead_component_leaves_the_others() -> None:
+    x = np.stack([quiet(4000) + ring(4000, 2000, 2.4), quiet(4000, 1), np.full(4000, np.nan)])
+    found = feed(shock(3, limits=E1_E2, components=3), x)
+    assert [(f.active, f.severity) for f in found] == [(True, 4), (False, 4)]
+    assert found[0].value == pytest.approx(2.4, rel=0.02)
+
+
+def test_components_that_do_not_come_together_are_places_by_themselves() -> None:
+    """A device may send its channels in separate streams: no error then, each channel's own peak."""
+    channels = tuple(Channel(name=f"c{i}", site="s", device=1, channel=i, unit="m/s2", rate_hz=100.0) for i in range(3))
+    params = msgspec.convert({"limits": E1_E2, "components": 3}, ShockParams)
+    watch = Watch(name="w", site="s", channels=("c0", "c1", "c2"), detector="shock", params=params)
+    d = Shock(watch, [Group(channels[:2], 100.0), Group(channels[2:], 100.0)], Site(name="s", domain="bridge"))
+    x = np.stack([quiet(4000, i) + ring(4000, 2000, 0.9) for i in range(2)]).astype(np.float32)
+    found = d.push(0, Block(x, T0, 0, 100, 1)) + d.push(1, Block(x[:1], T0, 0, 100, 1))
+    assert [(f.source, f.severity) for f in found if f.active] == [("c0", 3)]
+    assert found[0].evidence["channels"] == ["c0", "c1"]
+
+
+def test_intensity_is_told_and_follows_the_motion() -> None:
+    x = quiet(6000) + ring(6000, 3000, 2.4, f_hz=2.0)
+    raised, ended = feed(shock(limits=E1_E2, intensity="gb17742-2020"), x)
+    assert raised.evidence["pga"] == pytest.approx(2.4, rel=0.2)
+    assert raised.evidence["pgv"] == pytest.approx(2.4 / (2 * np.pi * 2.0), rel=0.25)
+    assert raised.evidence["intensity"] == instrumental_intensity(raised.evidence["pga"], raised.evidence["pgv"])
+    assert 7.0 < raised.evidence["intensity"] < 8.5 and raised.evidence["components"] == 1
+    assert ended.evidence["intensity"] >= raised.evidence["intensity"]
+    assert "intensity" not in feed(shock(limits=E1_E2), x)[0].evidence
+
+
+def test_vector_and_intensity_over_cuts_restarts_and_gaps() -> None:
+    keys: dict[str, Any] = {"limits": E1_E2, "components": 3, "intensity": "gb17742-2020"}
+    x = np.stack([quiet(6000, i) + ring(6000, 1800 + 7 * i, 1.2) for i in range(3)]).astype(np.float32)
+    x[1, 1900:1950] = np.nan
+
+    def play(cuts: list[int], save: bool) -> list[str]:
+        d, out = shock(3, **keys), []
+        for a, b in pairwise(sorted({0, 2500, 6000, *cuts})):
+            if a == 2500:
+                out += d.gap(0, Break(T0 + 60 * NS, "gap", 3500))
+            t0 = T0 if a < 2500 else T0 + 35 * NS
+            out += d.push(0, Block(np.ascontiguousarray(x[:, a:b]), t0, a, 100, 1))
+            if save:
+                state, d = msgpack.packb(d.save()), shock(3, **keys)
+                d.load(msgpack.unpackb(state))
+        return [repr(f) for f in out]
+
+    whole = play([], save=False)
+    assert len(whole) == 2
+    assert play([1, 17, 1801, 1807, 1900, 2100, 2501, 5000], save=True) == whole
+
+
+def test_what_components_and_intensity_refuse() -> None:
+    with pytest.raises(ValueError, match="components: the number of channels must be a multiple of it, are 4 and 3"):
+        shock(4, components=3)
+    with pytest.raises(ValueError, match="intensity: needs more than 20 samples a second, the channels have 20"):
+        shock(fs=20.0, intensity="gb17742-2020")
+    channel = (Channel(name="c0", site="s", device=1, channel=0, unit="g", rate_hz=100.0),)
+    params = msgspec.convert({"intensity": "gb17742-2020"}, ShockParams)
+    watch = Watch(name="w", site="s", channels=("c0",), detector="shock", params=params)
+    with pytest.raises(ValueError, match="intensity: channels must be in m/s2, one is in g"):
+        Shock(watch, [Group(channel, 100.0)], Site(name="s", domain="bridge"))
+    d = shock(limits=E1_E2, intensity="gb17742-2020")
+    feed(d, quiet(200))
+    with pytest.raises(StateError, match="another choice of intensity"):
+        shock(limits=E1_E2).load(d.save())
+
+
+@pytest.mark.data
+def test_painter_street_s_intensity_is_that_of_the_whole_record(painter: list[csmip.Trace]) -> None:
+    """Three channels as one place, against the whole arrays: scipy's band-pass, summed by trapezoids."""
+    x = np.stack([0.01 * t.x for t in painter[:3]])
+    found = feed(shock(3, limits=E1_E2, components=3, intensity="gb17742-2020"), x)
+    y = signal.sosfilt(signal.butter(2, [0.1, 10.0], "bandpass", fs=100, output="sos"), x - x[:, :1])
+    v = np.cumsum((y + np.concatenate([np.zeros((3, 1)), y[:, :-1]], axis=1)) / 200.0, axis=1)
+    told = found[-1].evidence
+    assert told["pga"] == pytest.approx(np.sqrt((y**2).sum(axis=0)).max(), rel=1e-4)
+    assert told["pgv"] == pytest.approx(np.sqrt((v**2).sum(axis=0)).max(), rel=1e-3)
+    assert told["intensity"] == instrumental_intensity(told["pga"], told["pgv"])

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lifeline_core.detectors.base import Group
-from lifeline_core.detectors.spectral import Spectral, SpectralParams, segment_length
+from lifeline_core.detectors.spectral import Spectral, SpectralParams, segment_of
 from lifeline_core.dsp.spectrum import welch
 from lifeline_core.errors import StateError
 from lifeline_core.model import FLAG_HISTORICAL, NS, Block, Break, Channel, Finding, Site, Watch
@@ -168,6 +168,7 @@ def test_a_drop_in_frequency_must_hold() -> None:
         ("frequency", True, 1, 420, 600), ("frequency", True, 2, 420, 840), ("frequency", False, 2, 420, 1020)]
     first = found[0]
     assert first.value == pytest.approx(damaged, abs=0.005) and first.limit == pytest.approx(2.85) and first.unit == "Hz"
+    assert [f.evidence["relation"] for f in found] == ["exceeds", "exceeds", "within"]
     assert first.score == pytest.approx(0.07 / 0.05, abs=0.04) and first.evidence["reference_hz"] == 3.0
     learned = play(spectral(learn_bins=4, **keys), ringing(course))
     assert [(f.active, f.severity, f.t_ns) for f in learned] == [(f.active, f.severity, f.t_ns) for f in found]
@@ -209,10 +210,10 @@ def test_cuts_and_saves_never_show(cuts: list[int]) -> None:
 
 
 def test_segments_fit_rate_and_bin() -> None:
-    assert [segment_length(r, SpectralParams()) for r in (20.0, 50.0, 100.0, 200.0, 1000.0)] == [256, 512, 1024, 2048, 16384]
-    assert segment_length(200.0, SpectralParams(bin_s=10.0)) == 256, "at least four to a bin"
+    assert [segment_of(r, SpectralParams()) for r in (20.0, 50.0, 100.0, 200.0, 1000.0)] == [256, 512, 1024, 2048, 16384]
+    assert segment_of(200.0, SpectralParams(bin_s=10.0)) == 256, "at least four to a bin"
     fine = msgspec.convert({"frequency_limits": DROPS, "reference_hz": 1.0}, SpectralParams)
-    assert segment_length(100.0, fine) == 8192, "0.012 Hz: 0.01 would leave less than four segments' length"
+    assert segment_of(100.0, fine) == 8192, "0.012 Hz: 0.01 would leave less than four segments' length"
 
 
 @pytest.mark.parametrize(

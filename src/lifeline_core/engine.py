@@ -20,6 +20,7 @@ from lifeline_core.alarms.episodes import Episodes
 from lifeline_core.assemble import FED, LIVE, NEEDS_PYTHON, PATIENCE, Join, make_assembler
 from lifeline_core.detectors import find, first_groups
 from lifeline_core.detectors.base import Window
+from lifeline_core.detectors.cleaned import REMOVED, Cleaning
 from lifeline_core.errors import StateError
 from lifeline_core.model import Alarm, Block, Channel, City, Finding
 from lifeline_core.networks import Networks
@@ -64,6 +65,7 @@ class Engine:
         self.channels = list(city.channels.values())
         self._number = {c.name: i for i, c in enumerate(self.channels)}
         self.runs: list[Run] = []
+        self._cleanings: dict[str, Cleaning] = {}  # by watch, of those that ask for it
         self._readers: list[list[tuple[Run, int]]] = []  # by join: watches over the same channels share one, and its blocks
         numbers: dict[Join, int] = {}
         joins: list[Join] = []
@@ -76,6 +78,8 @@ class Engine:
                 arrive = first_groups(kind, watch.params, members)
             run = Run(watch, city.sites[watch.site], arrive)
             self.runs.append(run)
+            if watch.clean is not None:
+                self._cleanings[watch.name] = Cleaning(watch.clean, run.groups)
             for g, group in enumerate(run.groups):
                 join = Join(tuple(self._number[c.name] for c in group), run.kind.COUPLED)
                 if join not in numbers:
@@ -255,6 +259,10 @@ class Engine:
             self._drain(out)
         self._drain(out)
         for run in self.runs:
+            if run.watch.name in self._cleanings:
+                for lane, group, block in self._cleanings[run.watch.name].flush():
+                    for finding in run.take(group, lane, block):
+                        self._hear(run, finding, out)
             t_ns = max((self._heads.get(n, 0) for n in run.watch.channels), default=0)
             for finding in run.flush(t_ns):
                 self._hear(run, finding, out)
@@ -278,6 +286,11 @@ class Engine:
                         for c in run.groups[group]:
                             self._heads[c.name] = last
                     for run, group in readers:
+                        if self._cleanings and (cleaning := self._cleanings.get(run.watch.name)) is not None:
+                            for clean in cleaning.take(group, lane, piece):
+                                for finding in run.take(group, lane, clean):
+                                    self._hear(run, finding, out)
+                            continue
                         for finding in run.take(group, lane, piece):
                             self._hear(run, finding, out)
 
@@ -293,6 +306,9 @@ class Engine:
                 assert number == len(self._readers)
                 channels = [self.channels[m] for m in part]
                 self._readers.append([(run, run.split(group, channels)) for run, group in readers])
+                for run, _ in readers:
+                    if run.watch.name in self._cleanings:
+                        self._cleanings[run.watch.name].regroup(run.groups)
 
     def _hear(self, run: Run, finding: Finding, out: list[Alarm]) -> None:
         health: dict[str, list[str]] = {}
@@ -344,7 +360,14 @@ class Engine:
             detector_errors=sum(r.errors for r in self.runs),
             unhealthy_channels=len(self._unhealthy),
         )
+        removed = self.removed()
+        for i, reason in enumerate(REMOVED):
+            counts[f"removed_{reason}"] = sum(row[i] for rows in removed.values() for row in rows.values())
         return counts
+
+    def removed(self) -> dict[str, dict[str, list[int]]]:
+        """Samples taken out before detectors since the first start: watch -> channel -> number by reason, as REMOVED has them."""
+        return {name: cleaning.removed() for name, cleaning in self._cleanings.items()}
 
     # ---- state ----
 
@@ -358,6 +381,7 @@ class Engine:
             "readers": [[[r.watch.name, g] for r, g in readers] for readers in self._readers],
             "assembler": self._assembler.save(),
             "runs": {r.watch.name: r.save() for r in self.runs},
+            "cleanings": {name: c.save() for name, c in self._cleanings.items()},
             "episodes": self.episodes.save(),
             "networks": self.networks.save(),
             "heads": self._heads,
@@ -412,5 +436,7 @@ class Engine:
                 continue
             try:
                 run.load(saved)
+                if run.watch.name in self._cleanings:
+                    self._cleanings[run.watch.name].load(content["cleanings"][run.watch.name])
             except StateError as error:
                 self.load_notes.append(str(error))

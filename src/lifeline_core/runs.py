@@ -52,9 +52,11 @@ class Run:
         if lane not in self._lanes:
             self._lanes[lane] = self._make()
         detector = self._lanes[lane]
-        if isinstance(piece, Block):
-            return self._guard(lane, piece.t0_ns, lambda: detector.push(group, piece))
-        return self._guard(lane, piece.t_ns, lambda: detector.gap(group, piece))
+        try:
+            findings = detector.push(group, piece) if isinstance(piece, Block) else detector.gap(group, piece)
+        except Exception as error:
+            return self._fail(lane, piece.t0_ns if isinstance(piece, Block) else piece.t_ns, error)
+        return [_historical(f) for f in findings] if lane == HISTORY else findings
 
     def tick(self, t_ns: int) -> list[Finding]:
         return self._guard(LIVE, t_ns, lambda: self._lanes[LIVE].tick(t_ns))
@@ -66,14 +68,15 @@ class Run:
         try:
             findings = call()
         except Exception as error:
-            self.errors += 1
-            self._lanes[lane] = self._make()
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            said = f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"
-            return [Finding("fault", t_ns, t_ns, True, quality=0.0, evidence={"error": said}, historical=lane == HISTORY)]
-        if lane == HISTORY and findings:
-            return [_historical(f) for f in findings]
-        return findings
+            return self._fail(lane, t_ns, error)
+        return [_historical(f) for f in findings] if lane == HISTORY else findings
+
+    def _fail(self, lane: int, t_ns: int, error: Exception) -> list[Finding]:
+        self.errors += 1
+        self._lanes[lane] = self._make()
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        said = f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"
+        return [Finding("fault", t_ns, t_ns, True, quality=0.0, evidence={"error": said}, historical=lane == HISTORY)]
 
     def recall(self, channel: str, start_ns: int, stop_ns: int) -> Window | None:
         """Samples that the live detector still keeps."""

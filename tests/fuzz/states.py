@@ -248,6 +248,10 @@ def push_delayed(one: Any, rng: Random) -> None:
     list(one.take(x[:, : int(rng.integers(x.shape[1]))]))
 
 
+def trigger() -> Any:
+    return _kernel("lifeline_core.dsp.trigger").Trigger(3, 200.0, 1.0, 8, 50, on=4.0)
+
+
 class Packed:
     """A class whose state is a map, as bytes."""
 
@@ -305,6 +309,7 @@ TABLE = [
     Kept("placing.Placing", lambda: Packed("placing", "Placing", 4, NS, 1.0), push_placing),
     Kept("days.Days", lambda: Packed("days", "Days", 4, 1, 12, (0.1, 0.1), 0.1, 1.0), push_days),
     Kept("usual.Usual", lambda: Packed("usual", "Usual", 4, 20), push_usual),
+    Kept("trigger.Trigger", trigger, push_rows(3)),
     Kept("rainflow.Rainflow", rain, push_rain),
     Kept("rainflow.RainflowBins", rain_bins, push_rain_bins),
     Kept("polarity.Polarity", polarity, push_polarity),
@@ -332,6 +337,12 @@ WITHIN = {
     "hampel._Stream": "hampel.RunningMedian",
     "usual.Stretch": "placing.Placing",
     "drift.Drift": "days.Days",
+    "_trigger.Rows": "trigger.Trigger",
+    # Maps of states that have rows of their own; the detectors' tests restore them whole.
+    "tape.Tape": "trigger.Trigger",
+    "tape.Alone": "trigger.Trigger",
+    "tape.Together": "onset.StaLta recursive",
+    "binspectra.BinSpectra": "stats.Bins",
 }
 
 

@@ -39,7 +39,7 @@ from msgspec import Meta
 from lifeline_core.detectors.base import Detector, Group, Params
 from lifeline_core.dsp.stats import NS, Guards, Rule, Sign
 from lifeline_core.errors import StateError
-from lifeline_core.model import FLAG_CLIPPED, FLAG_QUESTIONABLE, Block, Break, Finding, Site, Watch
+from lifeline_core.model import FLAG_CLIPPED, FLAG_HISTORICAL, FLAG_QUESTIONABLE, Block, Break, Finding, Site, Watch
 
 ABSENT_NS = 5 * NS  # ticks come once a second; a longer step is the service's own absence
 VERSION = 1
@@ -182,21 +182,24 @@ class Health(Detector):
         self._tick_ns: int | None = None
 
     def push(self, group: int, block: Block) -> list[Finding]:
-        if not block.n:
+        n, flags = block.n, block.flags
+        if not n:
             return []
         stream = self._streams[group]
         self._devices[self._numbers[group]].arrived = True
         found: list[tuple[int, int, Finding]] = []  # time, order among equals
         signs = stream.guards.push(np.ascontiguousarray(block.x, dtype=np.float32), block.anchor_ns, block.index, block.rate_num,
-                                   block.rate_den, block.t_ns, bool(block.flags & FLAG_CLIPPED))
+                                   block.rate_den, block.t_ns, bool(flags & FLAG_CLIPPED))
         for sign in signs:
             found.append((sign.t_ns, 2 + sign.row, self._sign(group, sign, block)))
-        for order, said in enumerate((self._gap_over(group, block), self._clock(group, block))):
-            if said is not None:
-                found.append((said.t_ns, order, said))
-        stream.end_ns = block.time_ns(block.n - 1) + 1 if block.t_ns is not None else block.time_ns(block.n)
-        stream.historical = block.historical
-        return [f for _, _, f in sorted(found, key=lambda e: e[:2])]
+        if stream.gap.amount and (said := self._gap_over(group, block)) is not None:
+            found.append((said.t_ns, 0, said))
+        if (stream.clock.active or flags & FLAG_QUESTIONABLE or self.params.clock_sd_limit_us) and (
+                said := self._clock(group, block)) is not None:
+            found.append((said.t_ns, 1, said))
+        stream.end_ns = block.time_ns(n - 1) + 1 if block.t_ns is not None else block.time_ns(n)
+        stream.historical = bool(flags & FLAG_HISTORICAL)
+        return [f for _, _, f in sorted(found, key=lambda e: e[:2])] if found else []
 
     def gap(self, group: int, brk: Break) -> list[Finding]:
         stream = self._streams[group]

@@ -13,30 +13,29 @@ High-pass, recursive STA/LTA trigger, onset refined by AIC, peak of the filtered
 Traffic triggers, too: it alarms only if its peak reaches the lowest limit. The onset of an episode is that of the first
 trigger, however late the limit is reached: an earthquake begins with its weak first arrivals.
 
+With ``components = 3`` three channels are one place, and its trace is the length of their vector; with ``intensity`` the
+seismic intensity is told, too.
+
 Source: M. Withers et al., Bull. Seism. Soc. Am. 88 (1998) 95-106; N. Maeda, Zisin 38 (1985) 365-379.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
-from itertools import pairwise
 from math import isfinite
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from msgspec import Meta
-from numpy.typing import NDArray
 
-from lifeline_core.detectors.base import Detector, Group, Limit, Params
-from lifeline_core.dsp.filters import SosFilter, highpass
-from lifeline_core.dsp.onset import StaLta, aic_onset
+from lifeline_core.bridges.intensity import Motion, instrumental_intensity
+from lifeline_core.detectors.base import Detector, Group, Held, Limit, Params, Step, relation, rise_faults, where_of
+from lifeline_core.dsp.tape import IDLE, PICK, Event, Heard, Samples, Tape
 from lifeline_core.errors import StateError
-from lifeline_core.model import NS, Block, Break, Channel, Finding, Site, Watch
+from lifeline_core.model import NS, Block, Break, Finding, Site, Watch
 
-IDLE, PICK, GO = range(3)
-
-Samples = NDArray[np.float32]
+VERSION = 3
+UNITS = ("", "m/s2", "m/s^2", "m/s²", "m/s/s")  # that an intensity can be read from; none is taken for m/s2
 
 
 class ShockParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -62,14 +61,19 @@ class ShockParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True)
     before_s: Annotated[float, Meta(gt=0.0, le=60.0, description="how far before the trigger the onset is looked for")] = 3.0
     after_s: Annotated[float, Meta(gt=0.0, le=60.0, description="how long after the trigger the onset is decided")] = 1.0
     hold_s: Annotated[float, Meta(ge=0.0, le=600.0, description="how long the ratio must be below off before it is over")] = 5.0
+    components: Annotated[
+        int, Meta(ge=1, le=3, description="so many channels in a row of the list are one place: the peak of their vector counts")
+    ] = 1
+    intensity: Annotated[
+        Literal["none", "gb17742-2020"], Meta(description="instrumental seismic intensity to tell; channels must be in m/s2")
+    ] = "none"
     bridge_s: Annotated[float, Meta(ge=0.0, description="a gap up to this long is passed over; a longer one begins anew")] = 1.0
 
     def faults(self) -> list[str]:
         found = [f"limits: a peak has limits above only, is below {r.below}" for r in self.limits if r.above is None]
         rows = sorted((r.above, r.severity) for r in self.limits if r.above is not None)
         found += [f"limits: a limit must be finite and above 0, is {a}" for a, _ in rows if not (isfinite(a) and a > 0)]
-        found += [f"limits: severity must rise with the limit, is {s} at {a} and {t} at {b}"
-                  for (a, s), (b, t) in pairwise(rows) if t <= s or b <= a]
+        found += rise_faults("limits", rows)
         if self.sta_s >= self.lta_s:
             found.append(f"sta_s: must be below lta_s, are {self.sta_s} and {self.lta_s}")
         if self.off >= self.on:
@@ -79,101 +83,17 @@ class ShockParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True)
         return found
 
 
-@dataclass(slots=True)
-class Event:
-    """One channel's trigger: the time base of its sample, and what came since."""
-
-    phase: int = IDLE
-    anchor_ns: int = 0
-    index: int = 0
-    rate_num: int = 1
-    rate_den: int = 1
-    left: int = 0  # samples until the window of the pick is full
-    below: int = 0  # samples in a row with the ratio below off
-    onset_ns: int = 0
-    peak: float = 0.0
-    ratio: float = 0.0
-    quality: float = 0.0
-    rank: int = -1  # of the limits; -1: none reached
-
-    def time_ns(self, offset: int) -> int:
-        """Time of the sample ``offset`` behind the trigger, as `Block.time_ns` gives it."""
-        return self.anchor_ns + (self.index + offset) * self.rate_den * NS // self.rate_num
-
-
-class Tape:
-    """The filtered samples of one group, their ratios, and the last of them for the pick."""
-
-    def __init__(self, rows: int, fs: float, params: ShockParams) -> None:
-        self.after = max(1, round(params.after_s * fs))
-        self.span = max(2, round(params.before_s * fs)) + self.after + 1
-        n_sta = max(1, round(params.sta_s * fs))
-        self._filter = SosFilter(highpass(fs, params.dc_hz), rows)
-        self._ratio = StaLta(rows, n_sta, max(n_sta + 1, round(params.lta_s * fs)))
-        self._settled = [False] * rows
-        self._recent: list[Samples] = [np.empty((rows, 0), np.float32)]  # joined only where a pick asks for it
-        self._count = 0
-
-    def push(self, x: NDArray[Any]) -> Samples:
-        """Ratios of the filtered samples; a channel's first finite sample becomes the filter's rest position."""
-        for row, done in enumerate(self._settled):
-            if not done and (finite := np.flatnonzero(np.isfinite(x[row]))).size:
-                self._filter.settle(row, float(x[row, finite[0]]))
-                self._settled[row] = True
-        y = self._filter.push(np.ascontiguousarray(x, dtype=np.float32))
-        self._recent.append(y)
-        self._count += y.shape[1]
-        return self._ratio.push(y)
-
-    def join(self) -> Samples:
-        """All samples at hand: those pushed last, and at least ``span`` before them unless there were fewer."""
-        if len(self._recent) > 1:
-            self._recent = [np.concatenate(self._recent, axis=1)]
-        return self._recent[0]
-
-    def trim(self) -> None:
-        """Let go of blocks that lie wholly before the last ``span`` samples; many short ones become one."""
-        while self._count - self._recent[0].shape[1] >= self.span:
-            self._count -= self._recent.pop(0).shape[1]
-        if len(self._recent) > 64:
-            self._recent = [self.join()[:, -self.span :]]
-            self._count = self._recent[0].shape[1]
-
-    def cut(self) -> None:
-        """What follows does not join: no window reaches back over here."""
-        self._recent, self._count = [self._recent[0][:, :0]], 0
-
-    def reset(self) -> None:
-        self.cut()
-        self._ratio.reset()
-        self._filter.z[:] = 0.0
-        self._settled = [False] * len(self._settled)
-
-    def save(self) -> dict[str, Any]:
-        return {"filter": self._filter.save(), "ratio": self._ratio.save(), "settled": list(self._settled),
-                "past": self.join()[:, -self.span :].tobytes()}
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        rows = len(self._settled)
-        past = np.frombuffer(state["past"], np.float32)
-        if past.size % rows or past.size > rows * self.span or len(state["settled"]) != rows:
-            raise StateError(f"shock: saved samples do not fit {rows} channels of {self.span}")
-        self._filter.load(state["filter"])
-        self._ratio.load(state["ratio"])
-        self._settled = [bool(done) for done in state["settled"]]
-        self._recent = [past.reshape(rows, -1).copy()]
-        self._count = self._recent[0].shape[1]
-
-
 class Shock(Detector):
-    """Kind ``shock``, source = the channel's name.
+    """Kind ``shock``, source = the channel's name, of a place with several components that of the first.
 
     ``t_ns`` of a raise is the end of the pick's window, or the sample that reaches the lowest limit after it; of a rise
     the sample that reaches the limit; of an end the last sample of ``hold_s``. ``value`` is the largest absolute
     acceleration behind the high-pass since the onset, in the channel's unit, and ``score`` = value / limit (without
     limits and with ``min_peak = 0``: ratio / on). Evidence: ``ratio`` the largest STA/LTA, ``pick`` the sharpness of the
-    onset (0 to 1, see `dsp.aic_onset`), ``duration_s`` at the end. A break longer than ``bridge_s`` ends an episode at the
-    last sample before it. A channel's samples that are not finite are passed over.
+    onset (0 to 1, see `dsp.aic_onset`), ``duration_s`` at the end; with ``intensity`` that, as of the trigger, and the peaks
+    ``pga`` (m/s2) and ``pgv`` (m/s) it is read from (`lifeline_core.bridges.intensity`); with several components their
+    ``channels``. Components that do not arrive in one stream are places by themselves. A break longer than ``bridge_s``
+    ends an episode at the last sample before it. A channel's samples that are not finite are passed over.
     """
 
     PARAMS = ShockParams
@@ -182,133 +102,135 @@ class Shock(Detector):
     def __init__(self, watch: Watch, groups: Sequence[Group], site: Site) -> None:
         super().__init__(watch, groups, site)
         self.params: ShockParams = watch.params if watch.params is not None else ShockParams()
-        found = self.params.faults()
-        if found:
+        if found := self.params.faults():
             raise ValueError("; ".join(found))
         p = self.params
+        if len(watch.channels) % p.components:
+            raise ValueError(f"components: the number of channels must be a multiple of it, are {len(watch.channels)} "
+                             f"and {p.components}")
         self._limits = sorted((r.above, r.severity) for r in p.limits if r.above is not None) or [(p.min_peak, 1)]
         rates = [group.rate_hz or 0.0 for group in self.groups]
         if not all(rates):
             raise ValueError("shock: every channel needs a rate_hz, one has none")
+        wrong = [c.unit for group in self.groups for c in group.channels if c.unit not in UNITS]
+        if p.intensity != "none" and wrong:
+            raise ValueError(f"intensity: channels must be in m/s2, one is in {wrong[0]}")
         self._hold = [max(1, round(p.hold_s * fs)) for fs in rates]
-        self._tapes = [Tape(len(group.channels), fs, p) for group, fs in zip(self.groups, rates, strict=True)]
-        self._events = [[Event() for _ in group.channels] for group in self.groups]
-        self._open = [False] * len(self.groups)  # whether any channel's event goes on
+        self._places = [self._places_of(group) for group in self.groups]
+        self._tapes = [Tape(places, fs, dc_hz=p.dc_hz, sta_s=p.sta_s, lta_s=p.lta_s, on=p.on, before_s=p.before_s,
+                            after_s=p.after_s) for places, fs in zip(self._places, rates, strict=True)]
+        self._motions = [Motion(places, fs) if p.intensity != "none" else None
+                         for places, fs in zip(self._places, rates, strict=True)]
+        self._events = [[Event() for _ in places] for places in self._places]
+        self._held = [[Held() for _ in places] for places in self._places]
+        self._open = [False] * len(self.groups)  # whether any trace's event goes on
         self._last: list[tuple[int, bool] | None] = [None] * len(self.groups)  # time of the last sample; historical
 
+    def _places_of(self, group: Group) -> list[list[int]]:
+        """Rows of a group that are one place: its channels of one part of the watch's list."""
+        places: dict[int, list[int]] = {}
+        for row, channel in enumerate(group.channels):
+            places.setdefault(self.watch.channels.index(channel.name) // self.params.components, []).append(row)
+        return list(places.values())
+
     def push(self, group: int, block: Block) -> list[Finding]:
-        tape = self._tapes[group]
-        ratio = tape.push(block.x)
+        tape, motion, n = self._tapes[group], self._motions[group], block.n
+        ratio = tape.push(block.x, whole=self._open[group])
+        a, v = motion.push(block.x) if motion is not None else (None, None)
         found: list[tuple[int, int, Finding]] = []
-        if self._open[group] or np.fmax.reduce(ratio, axis=None) >= self.params.on:
+        if ratio is not None:
             joined = tape.join()
             for row in range(len(ratio)):
-                found += [(f.t_ns, row, f) for f in self._scan(group, row, joined[row], ratio[row], block)]
+                heard = Heard(joined[row], ratio[row], None if a is None else a[row], None if v is None else v[row])
+                found += [(f.t_ns, row, f) for f in self._scan(group, row, heard, block)]
             self._open[group] = any(e.phase != IDLE for e in self._events[group])
         tape.trim()
-        self._last[group] = (block.time_ns(block.n - 1), block.historical)
-        return [finding for _, _, finding in sorted(found, key=lambda item: item[:2])]
+        self._last[group] = (block.time_ns(n - 1), block.historical)
+        return [finding for _, _, finding in sorted(found, key=lambda item: item[:2])] if found else []
 
-    def _scan(self, group: int, row: int, joined: Samples, ratio: Samples, block: Block) -> Iterator[Finding]:
-        """Follow one channel through a block; ``joined`` ends with its samples."""
-        e, tape, n = self._events[group][row], self._tapes[group], len(ratio)
-        start = len(joined) - n
-        size = np.abs(joined[start:])
-        size[~np.isfinite(size)] = np.nan
-        pos = 0
+    def _scan(self, group: int, row: int, heard: Heard, block: Block) -> Iterator[Finding]:
+        """Follow one trace through a block."""
+        e, held, tape, ratio = self._events[group][row], self._held[group][row], self._tapes[group], heard.ratio
+        size, n, pos = heard.size(), len(ratio), 0
         while pos < n:
+            step, stop = None, n
             if e.phase == IDLE:
                 on = ratio[pos:] >= self.params.on
                 at = int(on.argmax())
                 if not on[at]:
                     return
-                pos += at + 1
-                e = self._events[group][row] = Event(PICK, block.anchor_ns, block.index + pos - 1, block.rate_num,
-                                                     block.rate_den, tape.after, ratio=float(ratio[pos - 1]))
+                stop = pos + at + 1
+                e = self._events[group][row] = Event(PICK, block.anchor_ns, block.index + stop - 1, block.rate_num,
+                                                     block.rate_den, tape.after)
+                e.follow(heard, stop - 1, stop, self.params.off)
             elif e.phase == PICK:
                 stop = min(n, pos + e.left)
-                self._follow(e, ratio[pos:stop])
+                e.follow(heard, pos, stop, self.params.off)
                 e.left -= stop - pos
-                pos = stop
-                if e.left == 0 and self._pick(e, joined[max(0, start + pos - tape.span) : start + pos], tape.after):
-                    yield self._finding(group, row, block.time_ns(pos - 1), True, block.historical)
+                if e.left == 0:
+                    e.pick(heard.before(stop, tape.span), tape.after)
+                    step = self._grade(e, held)
             else:
-                over = self._end(e, ratio[pos:], self._hold[group])
-                rise = self._rise(e, size[pos:])
+                over, rise = e.over(ratio[pos:], self.params.off, self._hold[group]), self._rise(held, size[pos:])
                 stop = pos + min(over, rise, n - pos - 1) + 1
-                self._follow(e, ratio[pos:stop])
+                e.follow(heard, pos, stop, self.params.off)
                 e.peak = float(np.fmax.reduce(size[pos:stop], initial=e.peak))
-                if rise == stop - pos - 1 and self._grade(e):
-                    yield self._finding(group, row, block.time_ns(stop - 1), True, block.historical)
+                step = self._grade(e, held) if rise == stop - pos - 1 else None
                 if over == stop - pos - 1:
-                    if e.rank >= 0:
-                        yield self._finding(group, row, block.time_ns(stop - 1), False, block.historical)
-                    e.phase = IDLE
-                pos = stop
+                    if step:
+                        yield self._finding(group, row, step, block.time_ns(stop - 1), block.historical)
+                    step, e.phase = held.end(), IDLE
+            if step:
+                yield self._finding(group, row, step, block.time_ns(stop - 1), block.historical)
+            pos = stop
 
-    def _follow(self, e: Event, ratio: Samples) -> None:
-        held = np.flatnonzero(ratio >= self.params.off)
-        e.below = len(ratio) - 1 - int(held[-1]) if held.size else e.below + len(ratio)
-        e.ratio = float(np.fmax.reduce(ratio, initial=e.ratio))
-
-    def _end(self, e: Event, ratio: Samples, hold: int) -> int:
-        """Index of the sample that ends the event; beyond the samples where none does."""
-        if e.below + len(ratio) < hold:
-            return len(ratio)
-        edges = np.concatenate([[-1 - e.below], np.flatnonzero(ratio >= self.params.off), [len(ratio)]])
-        runs = np.flatnonzero(np.diff(edges) > hold)
-        return max(0, int(edges[runs[0]]) + hold) if runs.size else len(ratio)
-
-    def _rise(self, e: Event, size: Samples) -> int:
+    def _rise(self, held: Held, size: Samples) -> int:
         """Index of the first sample that reaches the next limit; beyond the samples where none does."""
-        if e.rank + 1 == len(self._limits):
+        left = [limit for limit, severity in self._limits if severity > held.severity]
+        if not left:
             return len(size)
-        reached = size >= np.float32(self._limits[e.rank + 1][0])
+        reached = size >= np.float32(left[0])
         at = int(reached.argmax())
         return at if reached[at] else len(size)
 
-    def _grade(self, e: Event) -> bool:
-        """Take the highest limit the peak has reached; whether that is news."""
-        rank = sum(1 for limit, _ in self._limits if e.peak >= float(np.float32(limit))) - 1
-        news, e.rank = rank > e.rank, max(rank, e.rank)
-        return news
+    def _grade(self, e: Event, held: Held) -> Step | None:
+        """Take the highest limit the peak has reached; what is news of it."""
+        reached = max((severity for limit, severity in self._limits if e.peak >= float(np.float32(limit))), default=0)
+        return held.see(reached, e.onset_ns) if reached else None
 
-    def _pick(self, e: Event, window: Samples, after: int) -> bool:
-        """Set onset and peak from the window, whose last sample is ``after`` behind the trigger; whether it is to be raised."""
-        trigger = len(window) - 1 - after
-        finite = np.flatnonzero(np.isfinite(window))
-        at, e.phase = trigger, GO
-        if finite.size >= 3:
-            index, e.quality = aic_onset(window[finite])
-            if e.quality > 0:
-                at = min(trigger, int(finite[index + 1]))  # what triggered had begun by then
-        e.onset_ns = e.time_ns(at - trigger)
-        e.peak = float(np.abs(window[finite[finite >= at]]).max(initial=0.0))
-        return self._grade(e)
-
-    def _finding(self, group: int, row: int, t_ns: int, active: bool, historical: bool) -> Finding:
-        e, channel = self._events[group][row], self.groups[group].channels[row]
-        limit, severity = self._limits[e.rank]
+    def _finding(self, group: int, row: int, step: Step, t_ns: int, historical: bool) -> Finding:
+        e, rows = self._events[group][row], self._places[group][row]
+        channel = self.groups[group].channels[rows[0]]
+        limit = {severity: limit for limit, severity in self._limits}[step.severity]
         evidence: dict[str, Any] = {"channel": channel.name, "ratio": e.ratio, "pick": e.quality}
-        if not active:
+        if limit > 0:
+            evidence["relation"] = relation(e.peak, limit, step.active)
+        if len(rows) > 1:
+            evidence["channels"] = [self.groups[group].channels[r].name for r in rows]
+        if self.params.intensity != "none":
+            evidence |= {"intensity": instrumental_intensity(e.pga, e.pgv), "scale": self.params.intensity, "pga": e.pga,
+                         "pgv": e.pgv, "components": len(rows)}
+        if not step.active:
             evidence["duration_s"] = (t_ns - e.onset_ns) / NS
-        return Finding(kind="shock", t_ns=t_ns, onset_ns=e.onset_ns, active=active, severity=severity,
+        return Finding(kind="shock", t_ns=t_ns, onset_ns=e.onset_ns, active=step.active, severity=step.severity,
                        score=e.peak / limit if limit > 0 else e.ratio / self.params.on, value=e.peak,
-                       limit=limit if limit > 0 else None, unit=channel.unit, source=channel.name, where=_where(channel),
+                       limit=limit if limit > 0 else None, unit=channel.unit, source=channel.name, where=where_of(channel),
                        evidence=evidence, historical=historical)
 
     def gap(self, group: int, brk: Break) -> list[Finding]:
         found = self._decide(group)
-        last, tape = self._last[group], self._tapes[group]
+        last, tape, motion = self._last[group], self._tapes[group], self._motions[group]
         if last and brk.reason in ("gap", "overflow") and 0 < brk.t_ns - last[0] <= self.params.bridge_s * NS:
             tape.cut()
             return found
-        for row, e in enumerate(self._events[group]):
-            if last and e.rank >= 0 and e.phase == GO:
-                found.append(self._finding(group, row, last[0], False, last[1]))
+        for row, held in enumerate(self._held[group]):
+            if (step := held.end()) and last:
+                found.append(self._finding(group, row, step, *last))
             self._events[group][row] = Event()
         self._open[group] = False
         tape.reset()
+        if motion is not None:
+            motion.reset()
         return found
 
     def flush(self) -> list[Finding]:
@@ -319,29 +241,37 @@ class Shock(Detector):
         found, last, tape = [], self._last[group], self._tapes[group]
         past = tape.join()
         for row, e in enumerate(self._events[group]):
-            if e.phase == PICK and last and self._pick(e, past[row][e.left - tape.span :], tape.after - e.left):
-                found.append(self._finding(group, row, last[0], True, last[1]))
+            if e.phase == PICK and last:
+                e.pick(past[row][e.left - tape.span :], tape.after - e.left)
+                step = self._grade(e, self._held[group][row])
+                found += [] if step is None else [self._finding(group, row, step, *last)]
         return found
 
     def save(self) -> dict[str, Any]:
-        return {"tapes": [tape.save() for tape in self._tapes], "last": [list(at) if at else None for at in self._last],
-                "events": [[list(astuple(e)) for e in events] for events in self._events]}
+        return {"version": VERSION, "tapes": [tape.save() for tape in self._tapes],
+                "motions": [None if m is None else m.save() for m in self._motions],
+                "last": [list(at) if at else None for at in self._last],
+                "events": [[e.save() for e in events] for events in self._events],
+                "held": [[h.save() for h in held] for held in self._held]}
 
     def load(self, state: Mapping[str, Any]) -> None:
         shape = [len(events) for events in self._events]
         try:
             events = [[Event(*e) for e in saved] for saved in state["events"]]
+            held = [[Held.of(h) for h in saved] for saved in state["held"]]
             last = [(int(at[0]), bool(at[1])) if at else None for at in state["last"]]
-            tapes = list(state["tapes"])
+            tapes, motions, version = list(state["tapes"]), list(state["motions"]), state["version"]
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise StateError(f"shock: saved state is damaged: {error}") from error
-        if [len(row) for row in events] != shape or len(tapes) != len(shape) or len(last) != len(shape):
-            raise StateError(f"shock: saved state is not of groups of {shape} channels")
+        fits = [len(row) for row in events] == [len(row) for row in held] == shape
+        if version != VERSION or not fits or not len(tapes) == len(last) == len(motions) == len(shape):
+            raise StateError(f"shock: saved state is of another version or not of groups of {shape} channels")
         for tape, saved in zip(self._tapes, tapes, strict=True):
             tape.load(saved)
-        self._events, self._last = events, last
+        for motion, moved in zip(self._motions, motions, strict=True):
+            if (motion is None) != (moved is None):
+                raise StateError("shock: saved state is of another choice of intensity")
+            if motion is not None:
+                motion.load(moved)
+        self._events, self._held, self._last = events, held, last
         self._open = [any(e.phase != IDLE for e in row) for row in events]
-
-
-def _where(channel: Channel) -> dict[str, Any]:
-    return {} if channel.position_m is None else {"position_m": channel.position_m}

@@ -10,9 +10,8 @@ because a later sample came, or at the end of the stream. A bin of which too lit
                  clear      goes on
 
 The RMS is about the bin's mean, because an accelerometer's offset and its share of gravity are no vibration
-(``remove_mean = false`` keeps them). "Reaches" is told apart from "exceeds": equal as float32 reaches.
-
-The spectrum is Welch's, over the bin. Its segments begin anew at every bin and every gap.
+(``remove_mean = false`` keeps them). "Reaches" is told apart from "exceeds": equal as float32 reaches. The spectrum is
+Welch's, over the bin; its segments begin anew at every bin and every gap.
 
 Source of the practice: 10-minute bins of the clock, coverage 0.7, reaching told apart from exceeding: bridge monitoring
 programs in service (zjkl19/GuanbingBridgeMonitoring).
@@ -22,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from math import pi, sqrt
 from typing import Annotated, Any
 
@@ -30,17 +28,14 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from lifeline_core.detectors.base import Detector, Group, Limit, Params, Severity
-from lifeline_core.dsp.peaks import dominant_peaks
-from lifeline_core.dsp.running import Running
+from lifeline_core.detectors.base import Detector, Group, Held, Limit, Params, Severity, Step, relation, rise_faults, where_of
+from lifeline_core.dsp.binspectra import BinSpectra, BinSpectrum, PeakSearch, segment_length
 from lifeline_core.dsp.segments import LANES
-from lifeline_core.dsp.stats import NS, Bin, Bins
 from lifeline_core.errors import StateError
-from lifeline_core.model import Block, Break, Channel, Finding, Site, Watch
+from lifeline_core.model import NS, Block, Break, Channel, Finding, Site, Watch
 
-VERSION = 1
+VERSION = 2
 SIGMAS = 4.0  # a drop must be beyond so many standard deviations of what a bin can know
-FEWEST_SEGMENTS = 4  # a spectrum averaged over fewer is not searched for peaks
 
 Hertz = Annotated[float, Meta(gt=0.0, le=1e6)]
 
@@ -81,14 +76,12 @@ class SpectralParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def faults(self) -> list[str]:
         found = [f"limits: an RMS limit is `above`, not `below`, is {x.below}" for x in self.limits if x.above is None]
         found += [f"limits: a limit must be above 0, is {x.above}" for x in self.limits if x.above is not None and x.above <= 0]
-        if not found:
-            rows = sorted((x.above, x.severity) for x in self.limits if x.above is not None)
-            found += _order("limits", rows)
-            if rows and self.hysteresis >= rows[0][0]:
+        if not found and (rows := sorted((x.above, x.severity) for x in self.limits if x.above is not None)):
+            found += rise_faults("limits", rows)
+            if self.hysteresis >= rows[0][0]:
                 found.append(f"hysteresis: must be less than the mildest limit {rows[0][0]}, is {self.hysteresis}")
-        found += _order("frequency_limits", sorted((x.drop, x.severity) for x in self.frequency_limits))
-        deepest = max((x.drop for x in self.frequency_limits), default=0.0)
-        if deepest >= self.gate:
+        found += rise_faults("frequency_limits", sorted((x.drop, x.severity) for x in self.frequency_limits))
+        if (deepest := max((x.drop for x in self.frequency_limits), default=0.0)) >= self.gate:
             found.append(f"gate: must be wider than the deepest of frequency_limits {deepest}, is {self.gate}")
         if self.nperseg is not None and self.nperseg not in LANES:
             found.append(f"nperseg: must be a power of two, is {self.nperseg}")
@@ -98,76 +91,55 @@ class SpectralParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return found
 
 
-def _order(key: str, rows: Sequence[tuple[float, int]]) -> list[str]:
-    return [f"{key}: severity must rise with the limit, is {a[1]} at {a[0]} and {b[1]} at {b[0]}"
-            for a, b in pairwise(rows) if a[0] == b[0] or a[1] >= b[1]]
+def segment_of(rate_hz: float, params: SpectralParams) -> int:
+    """Samples per segment: bins of the spectrum at most 0.1 Hz wide; where a drop in frequency is watched, a hundredth of the
+    reference or, with none given, 0.025 Hz.
 
-
-def segment_length(rate_hz: float, params: SpectralParams) -> int:
-    """Samples per segment: fine enough for the peaks that are asked for, at least four segments' length to a bin.
-
-    Bins of the spectrum are at most 0.1 Hz wide; where a drop in frequency is watched, a hundredth of the reference or,
-    with none given, 0.025 Hz.
-
-    >>> segment_length(100.0, SpectralParams()), segment_length(20.0, SpectralParams())
+    >>> segment_of(100.0, SpectralParams()), segment_of(20.0, SpectralParams())
     (1024, 256)
     """
     if params.nperseg is not None:
         return params.nperseg
-    width = 0.1
-    if params.frequency_limits:
-        width = min(0.1, params.reference_hz / 100.0 if params.reference_hz else 0.025)
-    n = 16
-    while n < 65536 and rate_hz / n > width:
-        n *= 2
-    while n > 16 and n * 4 > rate_hz * params.bin_s:
-        n //= 2
-    return n
+    fine = (params.reference_hz / 100.0 if params.reference_hz else 0.025) if params.frequency_limits else 0.1
+    return segment_length(rate_hz, params.bin_s, min(0.1, fine))
 
 
 @dataclass(slots=True)
 class _Row:
     """What one channel remembers between bins."""
 
-    severity: int = 0  # of the RMS alarm that is on
-    onset_ns: int = 0
+    reference: float
     learned: list[float] = field(default_factory=list)
-    reference: float = 0.0
-    held: list[int] = field(default_factory=list)  # per frequency limit: bins in a row that reached it
-    held_ns: int = 0  # start of the first of them
-    back: int = 0  # bins in a row below every frequency limit
-    f_severity: int = 0
-    f_onset_ns: int = 0
+    rms: Held = field(default_factory=Held)
+    frequency: Held = field(default_factory=Held)
+
+    def save(self) -> list[Any]:
+        return [self.reference, list(self.learned), self.rms.save(), self.frequency.save()]
+
+    @classmethod
+    def of(cls, state: Sequence[Any]) -> _Row:
+        return cls(float(state[0]), [float(f) for f in state[1]], Held.of(state[2]), Held.of(state[3]))
 
 
 class _Rows:
-    """The channels of one group: their bins, their spectrum, their rows."""
+    """The channels of one group: their bins and spectra, their rows."""
 
     def __init__(self, group: Group, params: SpectralParams) -> None:
         assert group.rate_hz is not None
-        self.channels, self.rate_hz = group.channels, group.rate_hz
-        n = len(self.channels)
-        self.bins = Bins(n, round(params.bin_s * NS), [c.range for c in self.channels])
-        self.running = Running(n, self.rate_hz, nperseg=segment_length(self.rate_hz, params), skip_nan=True)
-        self.rows = [_Row(reference=params.reference_hz or 0.0, held=[0] * len(params.frequency_limits)) for _ in range(n)]
-        self.historical = False
+        self.channels, n = group.channels, len(group.channels)
+        self.spectra = BinSpectra(n, group.rate_hz, round(params.bin_s * NS), segment_of(group.rate_hz, params),
+                                  [c.range for c in self.channels])
+        self.rows = [_Row(params.reference_hz or 0.0) for _ in range(n)]
         self.told: list[_Saw | None] = [None] * n  # for report(): not state
-        self.sum_p: Any = 0.0
-        self.sum_segments: Any = 0
 
     def save(self) -> dict[str, Any]:
-        return {"bins": self.bins.save(), "running": self.running.save(), "historical": self.historical,
-                "rows": [[getattr(r, k) for k in _Row.__slots__] for r in self.rows]}
+        return {"spectra": self.spectra.save(), "rows": [row.save() for row in self.rows]}
 
     def load(self, state: Mapping[str, Any]) -> None:
         if len(state["rows"]) != len(self.rows):
             raise StateError(f"spectral: saved state has {len(state['rows'])} channels, not {len(self.rows)}")
-        self.bins.load(bytes(state["bins"]))
-        self.running.load(bytes(state["running"]))
-        self.historical = bool(state["historical"])
-        for row, saved in zip(self.rows, state["rows"], strict=True):
-            for key, value in zip(_Row.__slots__, saved, strict=True):
-                setattr(row, key, list(value) if isinstance(value, list | tuple) else value)
+        self.spectra.load(state["spectra"])
+        self.rows = [_Row.of(row) for row in state["rows"]]
 
 
 class Spectral(Detector):
@@ -196,26 +168,23 @@ class Spectral(Detector):
             raise ValueError("; ".join(found))
         self._limits = sorted((x.above, x.severity) for x in self.params.limits if x.above is not None)
         self._drops = sorted((x.drop, x.severity) for x in self.params.frequency_limits)
+        p = self.params
+        self._search = PeakSearch(p.peaks, p.f_min, p.f_max, p.prominence, p.separation)
         self._groups = [_Rows(group, self.params) for group in self.groups]
 
     def push(self, group: int, block: Block) -> list[Finding]:
-        rows, found = self._groups[group], []
-        x = np.ascontiguousarray(block.x, dtype=np.float32)
-        for begin, end, closed in rows.bins.walk(x, block.anchor_ns, block.index, block.rate_num, block.rate_den):
-            if end > begin:
-                rows.running.push(x[:, begin:end])
-                rows.historical |= block.historical
-            if closed is not None:
-                found += self._close(rows, closed)
-        return found
+        rows = self._groups[group]
+        if rows.spectra.within(block):
+            return []
+        return [f for seen in rows.spectra.push(block) for f in self._close(rows, seen)]
 
     def gap(self, group: int, brk: Break) -> list[Finding]:
         """The bin goes on with what comes; the segment that was under way is dropped."""
-        self._groups[group].running.restart()
+        self._groups[group].spectra.restart()
         return []
 
     def flush(self) -> list[Finding]:
-        return [f for rows in self._groups if (b := rows.bins.flush()) is not None for f in self._close(rows, b)]
+        return [f for rows in self._groups for seen in rows.spectra.flush() for f in self._close(rows, seen)]
 
     def save(self) -> dict[str, Any]:
         return {"version": VERSION, "groups": [rows.save() for rows in self._groups]}
@@ -231,157 +200,103 @@ class Spectral(Detector):
         out = []
         for rows in self._groups:
             for i, channel in enumerate(rows.channels):
-                if np.ndim(rows.sum_p) and rows.sum_segments[i]:
-                    whole = _peaks(self.params, rows.running.f, rows.sum_p[i] / rows.sum_segments[i], int(rows.sum_segments[i]))
+                p, segments = rows.spectra.whole(i)
+                if segments:
                     saw = rows.told[i]
                     last = {"rms": self._amount(saw), **saw.evidence(self.params)} if saw else {"channel": channel.name}
-                    out.append({**last, "peaks_hz": sorted(whole)})
+                    out.append({**last, "peaks_hz": sorted(self._search.find(rows.spectra.f, p, segments))})
         return out
 
-    # ---- one bin ----
-
-    def _close(self, rows: _Rows, b: Bin) -> list[Finding]:
+    def _close(self, rows: _Rows, seen: BinSpectrum) -> list[Finding]:
         found: list[Finding] = []
-        f, (p, segments) = rows.running.f, rows.running.read()
-        rows.sum_p = rows.sum_p + np.where(segments[:, None] > 0, p, np.float32(0)) * segments[:, None].astype(np.float32)
-        rows.sum_segments = rows.sum_segments + segments
         for i, channel in enumerate(rows.channels):
-            if b.coverage(i) < self.params.coverage:
-                continue
-            saw = _Saw(b, i, channel, f, p[i], int(segments[i]), rows.historical)
-            rows.told[i] = saw
-            found += self._rms(rows.rows[i], saw)
-            if self._drops:
-                found += self._frequency(rows.rows[i], saw)
-        rows.running.reset()
-        rows.historical = False
+            if seen.bin.coverage(i) >= self.params.coverage:
+                rows.told[i] = saw = _Saw(seen, i, channel, self._search)
+                found += self._rms(rows.rows[i], saw) if self._limits else []
+                found += self._frequency(rows.rows[i], saw) if self._drops else []
         return found
 
     def _rms(self, row: _Row, saw: _Saw) -> list[Finding]:
-        if not self._limits:
-            return []
-        value = self._amount(saw)
-        reached = [(limit, severity) for limit, severity in self._limits if self._reaches(value, limit)]
-        if reached and reached[-1][1] > row.severity:
-            if not row.severity:
-                row.onset_ns = saw.bin.start_ns
-            limit, row.severity = reached[-1]
-            return [self._say_rms(row, saw, True, value, limit)]
-        mildest = self._limits[0][0]
-        if row.severity and not self._reaches(value, mildest - self.params.hysteresis):
-            said = self._say_rms(row, saw, False, value, mildest)
-            row.severity = 0
-            return [said]
-        return []
+        value, mildest = self._amount(saw), self._limits[0][0]
+        reached = max((severity for limit, severity in self._limits if self._reaches(value, limit)), default=0)
+        step = row.rms.see(reached, saw.seen.bin.start_ns, back=not self._reaches(value, mildest - self.params.hysteresis))
+        return [] if step is None else [self._say_rms(step, saw, value)]
 
     def _amount(self, saw: _Saw) -> float:
-        return saw.number("std" if self.params.remove_mean else "rms")
+        return saw.seen.number("std" if self.params.remove_mean else "rms", saw.row)
 
     def _reaches(self, value: float, limit: float) -> bool:
         a, b = np.float32(value), np.float32(limit)
         return bool(a > b if self.params.strict else a >= b)
 
-    def _say_rms(self, row: _Row, saw: _Saw, active: bool, value: float, limit: float) -> Finding:
-        relation = "below" if not active else "reaches" if np.float32(value) == np.float32(limit) else "exceeds"
-        evidence = {"relation": relation, **saw.evidence(self.params)}
+    def _say_rms(self, step: Step, saw: _Saw, value: float) -> Finding:
+        limit = {s: limit for limit, s in self._limits}[step.severity] if step.active else self._limits[0][0]
         return Finding(
-            kind="rms", t_ns=saw.bin.closed_ns, onset_ns=row.onset_ns, active=active, severity=row.severity,
+            kind="rms", t_ns=saw.seen.bin.closed_ns, onset_ns=step.onset_ns, active=step.active, severity=step.severity,
             score=value / self._limits[0][0], value=value, limit=limit, unit=saw.channel.unit, source=saw.channel.name,
-            where=saw.where(), evidence=evidence, quality=saw.coverage, historical=saw.historical,
-        )
+            where=where_of(saw.channel), evidence={"relation": relation(value, limit, step.active), **saw.evidence(self.params)},
+            quality=saw.coverage, historical=saw.seen.historical,
+        )  # fmt: skip
 
     def _frequency(self, row: _Row, saw: _Saw) -> list[Finding]:
-        peaks = saw.peaks(self.params)
+        peaks = saw.peaks()
         if not row.reference:
             row.learned += peaks[:1]
             if len(row.learned) >= self.params.learn_bins:
-                row.reference = float(np.median(row.learned))
-                row.learned = []
+                row.reference, row.learned = float(np.median(row.learned)), []
             return []
-        near = [f for f in peaks if abs(f / row.reference - 1.0) <= self.params.gate]
-        if not near:
+        # the most prominent: the nearest one may be noise on the flank of a mode that has moved
+        at = next((f for f in peaks if abs(f / row.reference - 1.0) <= self.params.gate), None)
+        if at is None:
             return []
-        at = near[0]  # the most prominent: the nearest one may be noise on the flank of a mode that has moved
         drop = 1.0 - at / row.reference
-        seconds = saw.coverage * saw.bin.bin_ns / NS
+        seconds = saw.coverage * saw.seen.bin.bin_ns / NS
         floor = SIGMAS * sqrt(self.params.damping / (2.0 * pi * seconds * at))
-        held = [n + 1 if drop >= max(limit, floor) else 0 for n, (limit, _) in zip(row.held, self._drops, strict=True)]
-        if held[0] == 1:
-            row.held_ns = saw.bin.start_ns
-        row.held, row.back = held, 0 if held[0] else row.back + 1
-        holding = [(limit, s) for n, (limit, s) in zip(held, self._drops, strict=True) if n >= self.params.frequency_bins]
-        if holding and holding[-1][1] > row.f_severity:
-            if not row.f_severity:
-                row.f_onset_ns = row.held_ns
-            limit, row.f_severity = holding[-1]
-            return [self._say_frequency(row, saw, True, at, limit, floor, peaks)]
-        if row.f_severity and row.back >= self.params.frequency_bins:
-            said = self._say_frequency(row, saw, False, at, self._drops[0][0], floor, peaks)
-            row.f_severity = 0
-            return [said]
-        return []
+        reached = max((severity for limit, severity in self._drops if drop >= max(limit, floor)), default=0)
+        step = row.frequency.see(reached, saw.seen.bin.start_ns, need=self.params.frequency_bins)
+        return [] if step is None else [self._say_frequency(step, row, saw, at, floor)]
 
-    def _say_frequency(self, row: _Row, saw: _Saw, active: bool, at: float, drop: float, floor: float,
-                       peaks: list[float]) -> Finding:
-        evidence = {"reference_hz": row.reference, "drop": 1.0 - at / row.reference, "least_drop": floor, "bins": row.held[0],
-                    **saw.evidence(self.params)}
+    def _say_frequency(self, step: Step, row: _Row, saw: _Saw, at: float, floor: float) -> Finding:
+        drop = {s: drop for drop, s in self._drops}[step.severity] if step.active else self._drops[0][0]
+        limit = row.reference * (1.0 - drop)
+        evidence = {"reference_hz": row.reference, "drop": 1.0 - at / row.reference, "least_drop": floor,
+                    "bins": row.frequency.runs[0], "relation": relation(at, limit, step.active), **saw.evidence(self.params)}
         return Finding(
-            kind="frequency", t_ns=saw.bin.closed_ns, onset_ns=row.f_onset_ns, active=active, severity=row.f_severity,
-            score=max(0.0, (1.0 - at / row.reference) / self._drops[0][0]), value=at, limit=row.reference * (1.0 - drop),
-            unit="Hz", source=saw.channel.name, where=saw.where(), evidence=evidence, quality=saw.coverage,
-            historical=saw.historical,
-        )
-
-
-def _peaks(params: SpectralParams, f: Any, p: Any, segments: int) -> list[float]:
-    """Dominant peaks of an averaged spectrum, the most prominent first."""
-    if segments < FEWEST_SEGMENTS:
-        return []
-    lowest = params.f_min if params.f_min is not None else 3.0 * float(f[1])
-    highest = params.f_max if params.f_max is not None else 0.9 * float(f[-1])
-    return dominant_peaks(f, p, params.peaks, f_min=lowest, f_max=highest, prominence=params.prominence,
-                          separation=params.separation)
+            kind="frequency", t_ns=saw.seen.bin.closed_ns, onset_ns=step.onset_ns, active=step.active, severity=step.severity,
+            score=max(0.0, (1.0 - at / row.reference) / self._drops[0][0]), value=at, limit=limit, unit="Hz",
+            source=saw.channel.name, where=where_of(saw.channel), evidence=evidence, quality=saw.coverage,
+            historical=saw.seen.historical,
+        )  # fmt: skip
 
 
 @dataclass(slots=True)
 class _Saw:
-    """One channel in one closed bin."""
+    """One channel in one closed bin; its peaks are looked for when somebody asks."""
 
-    bin: Bin
+    seen: BinSpectrum
     row: int
     channel: Channel
-    f: Any
-    p: Any
-    segments: int
-    historical: bool
-    _peaks: list[float] | None = None
+    search: PeakSearch
+    found: list[float] | None = None
 
     @property
     def coverage(self) -> float:
-        return self.bin.coverage(self.row)
+        return self.seen.bin.coverage(self.row)
 
-    def number(self, name: str) -> float:
-        return float(self.bin.rows[name][self.row])
-
-    def where(self) -> dict[str, Any]:
-        return {} if self.channel.position_m is None else {"position_m": self.channel.position_m}
-
-    def peaks(self, params: SpectralParams) -> list[float]:
-        if self._peaks is None:
-            self._peaks = _peaks(params, self.f, self.p, self.segments)
-        return self._peaks
+    def peaks(self) -> list[float]:
+        if self.found is None:
+            self.found = self.search.find(self.seen.f, self.seen.p[self.row], int(self.seen.segments[self.row]))
+        return self.found
 
     def evidence(self, params: SpectralParams) -> dict[str, Any]:
-        mean = self.number("mean")
+        seen, segments = self.seen, int(self.seen.segments[self.row])
         told: dict[str, Any] = {
-            "channel": self.channel.name, "bin_start_ns": self.bin.start_ns, "bin_s": params.bin_s, "coverage": self.coverage,
-            "mean": mean, "peak": max(self.number("max") - mean, mean - self.number("min")),
-            "peaks_hz": self.peaks(params), "resolution_hz": float(self.f[1]), "segments": self.segments,
-        }
-        if params.bands and self.segments:
-            step = float(self.f[1])
-            told["band_rms"] = [sqrt(float(np.sum(self.p[(self.f >= a) & (self.f < b)], dtype=np.float64)) * step)
-                                for a, b in params.bands]
-        if self.bin.rows["clipped"][self.row]:
-            told["clipped"] = int(self.bin.rows["clipped"][self.row])
+            "channel": self.channel.name, "bin_start_ns": seen.bin.start_ns, "bin_s": params.bin_s, "coverage": self.coverage,
+            "mean": seen.number("mean", self.row), "peak": seen.peak(self.row), "peaks_hz": self.peaks(),
+            "resolution_hz": float(seen.f[1]), "segments": segments,
+        }  # fmt: skip
+        if params.bands and segments:
+            told["band_rms"] = [seen.band_rms(self.row, a, b) for a, b in params.bands]
+        if clipped := int(seen.bin.rows["clipped"][self.row]):
+            told["clipped"] = clipped
         return told

@@ -152,6 +152,8 @@ class Bins:
         self.n_ch, self.bin_ns = n_ch, int(bin_ns)
         self._cells = _stats.Cells(np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1]))
         self._number, self._first_ns, self._end_ns, self._rate = 0, 0, 0, 0.0
+        self._base: tuple[int, int, int] | None = None  # of samples [_from, _edge), which all lie in the open bin; not state
+        self._from, self._edge = 0, 0
 
     @property
     def seen(self) -> int:
@@ -174,10 +176,21 @@ class Bins:
                 self._number, self._first_ns = number, _time(anchor_ns, index + begin, rate_num, rate_den)
                 self._rate = rate_num / rate_den
             end = min(n, begin + left)
+            self._base, self._from, self._edge = (anchor_ns, rate_num, rate_den), index + begin, index + begin + left
             self._cells.add(x[:, begin:end])
             self._end_ns = _time(anchor_ns, index + end, rate_num, rate_den)
             yield begin, end, self._close(self._end_ns) if end - begin == left else None
             begin = end
+
+    def within(self, x: NDArray[np.float32], anchor_ns: int, index: int, rate_num: int, rate_den: int) -> bool:
+        """Take float32[n_ch, n] in as `walk` does if all of it lies in the open bin and leaves room there: the short way. Otherwise
+        nothing is done."""
+        end = index + x.shape[1]
+        if index < self._from or end >= self._edge or (anchor_ns, rate_num, rate_den) != self._base:
+            return False
+        self._cells.add(x)
+        self._end_ns = anchor_ns + end * rate_den * NS // rate_num
+        return True
 
     def push(self, x: NDArray[np.float32], anchor_ns: int, index: int, rate_num: int, rate_den: int) -> list[Bin]:
         """Take float32[n_ch, n] in; the bins that closed."""
@@ -191,6 +204,7 @@ class Bins:
         found = Bin(self._number * self.bin_ns, self.bin_ns, self._first_ns, self._end_ns, closed_ns, self.seen,
                     self.bin_ns / NS * self._rate, self._cells.read())
         self._cells.renew()
+        self._base = None
         return found
 
     def save(self) -> bytes:
@@ -203,6 +217,7 @@ class Bins:
         if len(state) < HEAD.size or state[:12] != struct.pack("<4sII", b"LLSB", VERSION, len(state)):
             raise StateError(f"bins: saved state is of another version, size or build ({len(state)} bytes)")
         self._cells.load(state[HEAD.size :])
+        self._base = None
         _, _, _, self._number, self._first_ns, self._end_ns, self._rate = HEAD.unpack(state[: HEAD.size])
 
 
