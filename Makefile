@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 SOURCES := setup.py pyproject.toml $(wildcard kernels/*)
 BENCH := $(BIN)/python -m pytest bench --benchmark-only --benchmark-quiet -q
 
-.PHONY: demo test bench bench-baseline bench-save bench-gate budgets roofs sanitize fuzz faults lint build clean
+.PHONY: demo test bench bench-baseline bench-save bench-gate budgets roofs sanitize fuzz fuzz-frames faults lint build clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lifeline-core needs Python 3.11 or newer")'
@@ -64,6 +64,11 @@ sanitize: $(READY)
 SECONDS ?= 60
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz.sanitize --fuzz-only --seconds $(SECONDS)
+
+# So many mutated frames through the decoder under the sanitizers.
+FRAMES ?= 10000000
+fuzz-frames: $(READY)
+	$(BIN)/python -m tests.fuzz.sanitize --frames $(FRAMES)
 
 # kill -9, crashes at every n-th call, a full and a broken disk, under load. SHORT=1: what CI runs.
 faults: $(READY)

@@ -83,7 +83,10 @@ int ll_assemble_adopt(ll_assembler *a, ll_stream *s) {
         int32_t cap = a->cap_streams ? 2 * a->cap_streams : 16;
         ll_stream **more = realloc(a->streams, (size_t)cap * sizeof *more);
         if (!more) return LL_NOMEM;
-        a->streams = more, a->cap_streams = cap;
+        a->streams = more;
+        uint32_t *devices = realloc(a->devices, (size_t)cap * sizeof *devices);
+        if (!devices) return LL_NOMEM;
+        a->devices = devices, a->cap_streams = cap;
     }
     if (a->n_fresh == a->cap_fresh) {
         int32_t cap = a->cap_fresh ? 2 * a->cap_fresh : 16;
@@ -92,6 +95,7 @@ int ll_assemble_adopt(ll_assembler *a, ll_stream *s) {
         a->fresh_streams = more, a->cap_fresh = cap;
     }
     a->fresh_streams[a->n_fresh++] = a->n_streams;
+    a->devices[a->n_streams] = s->device;
     a->streams[a->n_streams++] = s;
     if (2 * a->n_streams > a->table_size) return table_rebuild(a);
     table_put(a, a->n_streams - 1);
@@ -412,26 +416,47 @@ static int sequence(ll_assembler *a, ll_stream *s, const ll_frame *f, const uint
 /* ---- streams ---- */
 
 static int overlaps(const ll_stream *s, const ll_frame *f) {
-    return s->device == f->device && s->channel < f->channel + f->n_channels && f->channel < s->channel + s->n_channels;
+    return s->channel < f->channel + f->n_channels && f->channel < s->channel + s->n_channels;
 }
 
-static void evict_oldest(ll_assembler *a, const ll_frame *f) {
-    int32_t oldest = -1, n = 0;
-    for (int32_t k = 0; k < a->n_streams; k++) {
-        const ll_stream *s = a->streams[k];
-        if (s->device != f->device || s->channel != f->channel || s->n_channels != f->n_channels) continue;
-        n++;
-        if (oldest < 0 || s->born < a->streams[oldest]->born) oldest = k;
+/* Channels somebody configured of a device. In one epoch each of its streams has at least one that no other has. */
+static int32_t channels_of(const ll_assembler *a, uint32_t device) {
+    int32_t lo = 0, hi = a->n_channels, n = 0;
+    while (lo < hi) {
+        int32_t mid = (lo + hi) / 2;
+        if (a->channels[a->by_number[mid]].device < device) lo = mid + 1;
+        else hi = mid;
     }
-    if (n < LL_EPOCHS) return;
-    if (a->unsettled == a->streams[oldest]) a->unsettled = NULL;
-    stream_free(a->streams[oldest]);
-    a->streams[oldest] = a->streams[--a->n_streams];
-    for (int32_t k = 0; k < a->n_fresh; k++) {
-        if (a->fresh_streams[k] == oldest) a->fresh_streams[k--] = a->fresh_streams[--a->n_fresh];
-        else if (a->fresh_streams[k] == a->n_streams) a->fresh_streams[k] = oldest;
+    while (lo + n < a->n_channels && a->channels[a->by_number[lo + n]].device == device) n++;
+    return n;
+}
+
+static void evict(ll_assembler *a, int32_t k) {
+    if (a->unsettled == a->streams[k]) a->unsettled = NULL;
+    stream_free(a->streams[k]);
+    a->streams[k] = a->streams[--a->n_streams];
+    a->devices[k] = a->devices[a->n_streams];
+    for (int32_t i = 0; i < a->n_fresh; i++) {
+        if (a->fresh_streams[i] == k) a->fresh_streams[i--] = a->fresh_streams[--a->n_fresh];
+        else if (a->fresh_streams[i] == a->n_streams) a->fresh_streams[i] = k;
     }
     table_rebuild(a);
+}
+
+/* Room for a stream: LL_EPOCHS of one shape, and as many of all shapes as so many epochs of all its channels could have. */
+static void evict_oldest(ll_assembler *a, const ll_frame *f) {
+    int32_t oldest = -1, oldest_alike = -1, n = 0, alike = 0;
+    for (int32_t k = 0; k < a->n_streams; k++) {
+        if (a->devices[k] != f->device) continue;
+        const ll_stream *s = a->streams[k];
+        n++;
+        if (oldest < 0 || s->born < a->streams[oldest]->born) oldest = k;
+        if (s->channel != f->channel || s->n_channels != f->n_channels) continue;
+        alike++;
+        if (oldest_alike < 0 || s->born < a->streams[oldest_alike]->born) oldest_alike = k;
+    }
+    if (alike >= LL_EPOCHS) evict(a, oldest_alike);
+    else if (n >= LL_EPOCHS * channels_of(a, f->device)) evict(a, oldest);
 }
 
 /* Why this frame may not begin a stream, or 0. */
@@ -442,7 +467,7 @@ static int refuses_stream(const ll_assembler *a, const ll_frame *f) {
     if (!device_known) return LL_REFUSED_UNKNOWN_DEVICE;
     if (!any) return LL_REFUSED_UNKNOWN_CHANNEL;
     for (int32_t k = 0; k < a->n_streams; k++)
-        if (overlaps(a->streams[k], f) && a->streams[k]->epoch == f->epoch) return LL_REFUSED_STREAM_OVERLAP;
+        if (a->devices[k] == f->device && overlaps(a->streams[k], f) && a->streams[k]->epoch == f->epoch) return LL_REFUSED_STREAM_OVERLAP;
     return 0;
 }
 
@@ -452,7 +477,7 @@ static int new_stream(ll_assembler *a, const ll_frame *f, int force, ll_stream *
     int newer = 0, behind = 0;
     for (int32_t k = 0; k < a->n_streams; k++) {
         ll_stream *old = a->streams[k];
-        if (!overlaps(old, f)) continue;
+        if (a->devices[k] != f->device || !overlaps(old, f)) continue;
         if (f->flags & 8) {
             behind = 1;
             continue;
@@ -696,7 +721,7 @@ static void destroy(ll_assembler *a) {
     for (int32_t c = 0; a->rings && c < 2 * a->n_channels; c++) ll_ring_free(&a->rings[c]);
     for (int32_t j = 0; a->joins && j < 2 * a->n_joins; j++) free(a->joins[j].cursors);
     for (int32_t k = 0; k < a->n_streams; k++) stream_free(a->streams[k]);
-    free(a->channels), free(a->rings), free(a->joins), free(a->streams), free(a->table), free(a->by_number);
+    free(a->channels), free(a->rings), free(a->joins), free(a->streams), free(a->devices), free(a->table), free(a->by_number);
     free(a->fresh_streams), free(a->unpacked), free(a);
 }
 

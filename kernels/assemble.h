@@ -82,6 +82,7 @@ typedef struct {
     ll_ring *rings; /* 2 per channel: lane 0, lane 1 */
     ll_join *joins; /* 2 per join likewise */
     ll_stream **streams;
+    uint32_t *devices;   /* of each stream, beside it: looking for a device's streams reads this and not all of them */
     int32_t *table;      /* hash of streams */
     int32_t *by_number;  /* channels sorted by (device, number) */
     int32_t *fresh_streams;

@@ -88,6 +88,7 @@ class Engine:
                     self._readers.append([])
                 self._readers[numbers[join]].append((run, g))
         self._assembler = make_assembler(self.channels, joins)
+        self._find_loose()
         self.episodes = Episodes(city.hash)
         self.networks = Networks(city)
         self._heads: dict[str, int] = {}
@@ -294,17 +295,26 @@ class Engine:
                         for finding in run.take(group, lane, piece):
                             self._hear(run, finding, out)
 
+    def _find_loose(self) -> None:
+        """By channel: the joins that fall apart when their channels come by themselves. Most have one channel and never do."""
+        self._loose: dict[int, set[int]] = {}
+        for join, readers in enumerate(self._readers):
+            members = self._assembler.members(join)
+            for m in members if len(members) > 1 and not readers[0][0].kind.COUPLED else ():
+                self._loose.setdefault(m, set()).add(join)
+
     def _regroup(self, stream: set[int]) -> None:
         """A device turned out to send fewer channels together than a group expects: the group falls apart."""
-        for join, readers in enumerate(list(self._readers)):
-            if readers[0][0].kind.COUPLED:
-                continue
+        for join in sorted({join for channel in stream for join in self._loose.get(channel, ())}):
+            readers = self._readers[join]
             members = self._assembler.members(join)
             part = [m for m in members if m in stream]
             if part and len(part) < len(members):
                 number = self._assembler.split(join, part)
                 assert number == len(self._readers)
                 channels = [self.channels[m] for m in part]
+                for m in part if len(part) > 1 else ():
+                    self._loose.setdefault(m, set()).add(number)
                 self._readers.append([(run, run.split(group, channels)) for run, group in readers])
                 for run, _ in readers:
                     if run.watch.name in self._cleanings:
@@ -426,6 +436,7 @@ class Engine:
             order = {(name, g): (r, g) for r in self.runs for name, g in [(r.watch.name, k) for k in range(len(r.groups))]}
             self._readers = [[order[name, g] for name, g in readers] for readers in content["readers"]]
             self._assembler.load(content["assembler"])
+            self._find_loose()
             self.networks.load(content["networks"])
         else:
             self.load_notes.append("the configuration changed: streams begin anew")

@@ -2,7 +2,9 @@
 
 ::
 
-    python -m tests.faults [--short] [kills calls errors ...]
+    python -m tests.faults [--short] [kills calls errors soak crowd ...]
+    python -m tests.faults soak --seconds 1800
+    python -m tests.faults crowd --devices 10000 --seconds 60
 """
 
 from __future__ import annotations
@@ -13,7 +15,11 @@ import time
 from collections.abc import Callable
 
 from tests.faults.course import Broken
+from tests.faults.crowd import crowd
 from tests.faults.kills import CALLS, at_calls, errors, kills, strace_works
+from tests.faults.soak import soak
+
+asked = argparse.Namespace(seconds=None, devices=None)
 
 
 def tell(text: str) -> None:
@@ -40,14 +46,24 @@ def _errors(short: bool) -> object:
     return errors(tell)
 
 
-PROOFS: dict[str, Callable[[bool], object]] = {"kills": _kills, "calls": _calls, "errors": _errors}
+def _soak(short: bool) -> object:
+    return soak(asked.seconds or (60.0 if short else 1800.0), tell, devices=asked.devices or 16)
+
+
+def _crowd(short: bool) -> object:
+    return crowd(asked.devices or (1000 if short else 10_000), asked.seconds or (10.0 if short else 60.0), tell)
+
+
+PROOFS: dict[str, Callable[[bool], object]] = {"kills": _kills, "calls": _calls, "errors": _errors, "soak": _soak, "crowd": _crowd}
 
 
 def main() -> int:
     ask = argparse.ArgumentParser(description="Faults done to the running service, and what must hold after each.")
     ask.add_argument("which", nargs="*", choices=[[], *PROOFS], help="by default all")
     ask.add_argument("--short", action="store_true", help="a few of each: what CI runs")
-    given = ask.parse_args()
+    ask.add_argument("--seconds", type=float, help="of soak and crowd, in place of their own")
+    ask.add_argument("--devices", type=int, help="of soak and crowd, in place of their own")
+    given = ask.parse_args(namespace=asked)
     failed = 0
     for name in given.which or PROOFS:
         began = time.monotonic()

@@ -4,6 +4,7 @@
 
     python -m tests.fuzz.drive --seconds 10                    # each entry
     python -m tests.fuzz.drive --only journal --seed 7
+    python -m tests.fuzz.drive --only wire --inputs 10000000       # so many, shared by all processors
     python -m tests.fuzz.drive --only wire --again build/fuzz/wire-....bin
 
 It finds what it can without sanitizers too, but is meant for the build of tests/fuzz/sanitize.py, which starts it. An input
@@ -13,9 +14,11 @@ that breaks something stays in build/fuzz/: the one being run when the process d
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import faulthandler
 import os
 import re
+import resource
 import signal
 import sys
 import time
@@ -32,6 +35,7 @@ from tests.fuzz.states import forgotten
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "build/fuzz"
 HANG_S = 20  # one input under sanitizers; sound ones take milliseconds
+WARM, GROWTH_MIB = 2000, 512  # inputs until caches and ASan's quarantine are there, and what may come after: no input has a MiB
 MOST = 5  # findings of one entry, then it is enough
 
 
@@ -65,17 +69,24 @@ def one_input(entry: Entry, data: bytes) -> None:
         faulthandler.cancel_dump_traceback_later()
 
 
-def fuzz(entry: Entry, seconds: float, seed: int) -> int:
-    """Findings; the sound seeds run first and must be taken."""
+def held_mib() -> int:
+    """The most this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+
+def fuzz(entry: Entry, seconds: float, seed: int, inputs: int = 0) -> int:
+    """Findings; the sound seeds run first and must be taken. ``inputs`` mutated ones, or for so many ``seconds``."""
     rng = np.random.default_rng([seed, zlib.crc32(entry.name.encode())])
     running, findings, tries = KEPT / f"{_name(entry)}.running", 0, 0
     signal.signal(signal.SIGALRM, _hung)
     seeds = list(entry.seeds(rng))
-    until, told = time.monotonic() + seconds, 0
-    while findings < MOST and (tries < len(seeds) or time.monotonic() < until):
+    until, told, wanted, held = time.monotonic() + seconds, 0, len(seeds) + inputs, 0
+    while findings < MOST and (tries < wanted or (not inputs and time.monotonic() < until)):
         data = seeds[tries] if tries < len(seeds) else mutate(seeds, rng, entry.same_size)
         running.write_bytes(data)  # stays where the process dies
         tries += 1
+        if tries == len(seeds) + WARM:
+            held = held_mib()
         try:
             one_input(entry, data)
             failure = ""
@@ -90,11 +101,14 @@ def fuzz(entry: Entry, seconds: float, seed: int) -> int:
             kept.write_bytes(data)
             print(f"FOUND {entry.name}: {kept.relative_to(ROOT)} ({len(data)} bytes)\n{failure}", flush=True)
     running.unlink(missing_ok=True)
-    print(f"fuzz: {entry.name}: {tries:,} inputs, {findings} findings", flush=True)
+    if held and held_mib() > held + GROWTH_MIB:
+        findings += 1
+        print(f"FOUND {entry.name}: memory grew from {held} to {held_mib()} MiB", flush=True)
+    print(f"fuzz: {entry.name}: {tries:,} inputs, {findings} findings, {held_mib()} MiB", flush=True)
     return findings
 
 
-def _in_a_child(entry: Entry, seconds: float, seed: int) -> int:
+def _in_a_child(entry: Entry, seconds: float, seed: int, inputs: int) -> int:
     """Process id of the child that fuzzes an entry."""
     sys.stdout.flush()
     pid = os.fork()
@@ -103,20 +117,20 @@ def _in_a_child(entry: Entry, seconds: float, seed: int) -> int:
     status = 2
     try:
         os.dup2(os.open(KEPT / f"{_name(entry)}.stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-        status = 1 if fuzz(entry, seconds, seed) else 0
+        status = 1 if fuzz(entry, seconds, seed, inputs) else 0
     except BaseException:
         traceback.print_exc()
     sys.stdout.flush()
     os._exit(status)
 
 
-def fuzz_all(entries: list[Entry], seconds: float, seed: int, at_once: int) -> list[str]:
+def fuzz_all(entries: list[Entry], seconds: float, seed: int, at_once: int, inputs: int = 0) -> list[str]:
     """Names of the entries that broke; a child that died keeps its input as <entry>.running."""
     waiting, children, broken = list(entries), {}, []
     while waiting or children:
         while waiting and len(children) < at_once:
             entry = waiting.pop(0)
-            children[_in_a_child(entry, seconds, seed)] = entry
+            children[_in_a_child(entry, seconds, seed, inputs)] = entry
         pid, status = os.wait()
         entry = children.pop(pid)
         if status:
@@ -134,6 +148,7 @@ def fuzz_all(entries: list[Entry], seconds: float, seed: int, at_once: int) -> l
 def main() -> int:
     ask = argparse.ArgumentParser(description="Bytes nobody meant, into every entry.")
     ask.add_argument("--seconds", type=float, default=3.0, help="each entry")
+    ask.add_argument("--inputs", type=int, default=0, help="so many mutated inputs each, however long that takes")
     ask.add_argument("--only", help="the entries whose name holds this")
     ask.add_argument("--seed", type=int, default=1)
     ask.add_argument("--again", type=Path, help="run this one input (with --only)")
@@ -144,10 +159,14 @@ def main() -> int:
         signal.signal(signal.SIGALRM, _hung)
         one_input(entries[0], given.again.read_bytes())
         return 0
-    missed = forgotten()
+    missed = forgotten() if not given.only else []
     for name in missed:
         print(f"FOUND {name} has load(), but no row in tests/fuzz/states.py")
-    broken = fuzz_all(entries, given.seconds, given.seed, os.cpu_count() or 1)
+    processors = os.cpu_count() or 1
+    shared = entries
+    if given.inputs:  # every processor has its own share of every entry; another name, other mutations
+        shared = [dataclasses.replace(e, name=f"{e.name} {k}") for e in entries for k in range(processors)]
+    broken = fuzz_all(shared, given.seconds, given.seed, processors, -(-given.inputs // processors))
     print(f"fuzz: {len(entries)} entries, broken: {', '.join(broken) or 'none'}")
     return 1 if broken or missed else 0
 

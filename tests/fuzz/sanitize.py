@@ -4,6 +4,7 @@
 
     python -m tests.fuzz.sanitize [--short]                 # make sanitize [SHORT=1]
     python -m tests.fuzz.sanitize --fuzz-only --seconds 60  # make fuzz SECONDS=60
+    python -m tests.fuzz.sanitize --frames 10000000         # make fuzz-frames: the decoder alone, so many mutated frames
 
 The build goes to build/sanitize, never into the package: there stand the sanitized modules beside links to the package's
 Python files, and PYTHONPATH puts that first. That the sanitized code is what runs is not believed but looked at, and a toy
@@ -36,6 +37,8 @@ SCRIPT = "from tests.fuzz.sanitize import compile_modules; compile_modules()"
 # The C half meets both sanitizers; the binding only ASan, because its C is Cython's.
 C_FLAGS = "-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined"
 BINDING_FLAGS = "-fsanitize=address"
+# No frame of a few KiB may ask for more at once; ASan then gives NULL, which is a MemoryError and so a finding.
+LARGEST_MIB, HELD_MIB = 64, 3072
 ISAS = ("avx2", "baseline")  # the short form: the first
 
 TOY = r"""
@@ -182,11 +185,20 @@ def fuzz(isa: str, seconds: float) -> None:
     run(f"fuzz, {isa}", ["-m", "tests.fuzz.drive", "--seconds", str(seconds)], environment(isa))
 
 
+def decode(isa: str, frames: int) -> None:
+    """The decoder on ``frames`` mutated frames, each as it is and with the CRC it should have."""
+    bounds = f":max_allocation_size_mb={LARGEST_MIB}:hard_rss_limit_mb={HELD_MIB}"
+    env = environment(isa)
+    env["ASAN_OPTIONS"] += bounds
+    run(f"{frames:,} mutated frames, {isa}", ["-m", "tests.fuzz.drive", "--only", "wire", "--inputs", str(frames)], env)
+
+
 def main() -> int:
     ask = argparse.ArgumentParser(description="Kernels under ASan and UBSan.")
     ask.add_argument("--short", action="store_true", help="avx2 tests and a second of fuzz an entry: what CI runs")
     ask.add_argument("--fuzz-only", action="store_true")
     ask.add_argument("--seconds", type=float, help="fuzz each entry for so long")
+    ask.add_argument("--frames", type=int, help="only the decoder, on so many mutated frames")
     given = ask.parse_args()
     if not shutil.which("gcc"):
         print("SKIPPED: sanitize needs gcc with libasan")
@@ -194,9 +206,12 @@ def main() -> int:
     seconds = given.seconds or (1.0 if given.short else 10.0)
     try:
         begin = time.monotonic()
-        isas = ISAS[:1] if given.short or given.fuzz_only else ISAS
+        isas = ISAS[:1] if given.short or given.fuzz_only or given.frames else ISAS
         probe(build(isas))
         print(f"sanitize: built and probed, {time.monotonic() - begin:.0f} s", flush=True)
+        if given.frames:
+            decode(isas[0], given.frames)
+            return 0
         for isa in isas:
             if not given.fuzz_only:
                 tests(isa, given.short)

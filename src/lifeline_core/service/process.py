@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 import sys
 import threading
@@ -44,6 +46,7 @@ def serve(
     def reload(_number: int, _frame: FrameType | None) -> None:
         again.set()
 
+    _more_files()
     sys.setswitchinterval(0.0002)  # a thread that holds the interpreter must not hold up the one that reads
     wanted = {signal.SIGTERM: stop, signal.SIGINT: stop} | ({signal.SIGHUP: reload} if config is not None else {})
     before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
@@ -65,6 +68,14 @@ def serve(
         for number, handler in before.items():
             signal.signal(number, handler)
     return 1 if service.failure else 0
+
+
+def _more_files() -> None:
+    """As many open files as the system lets this process have: a connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def read_again(service: Service, config: Path) -> bool:
