@@ -12,7 +12,7 @@ S.-K. Au, Mech. Syst. Signal Process. 48 (2014) 15-33 (floor, leading order).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -21,7 +21,8 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
 from lifeline_core.bridges.modes import Complex, Modes, Real
-from lifeline_core.bridges.ssi import ssi_cov
+from lifeline_core.bridges.shapes import shape_deviations
+from lifeline_core.bridges.ssi import covariances, ssi_from
 
 SUREST = 3  # poles that speak for a cluster
 
@@ -164,10 +165,13 @@ class StabilisationDiagram:
 def stabilisation(x: ArrayLike, fs: float, f_max: float | None = None, *, f_min: float = 0.0, br: int = 30, order_max: int = 60,
                   demands: Demands = Demands()) -> StabilisationDiagram:
     """What `identify_modes` decides from, for people who want to see it; the same arguments."""
-    y = np.asarray(x)
-    poles = ssi_cov(y, fs, br=br, order_max=order_max, uncertainty=True, weights="canonical")
-    duration_s = y.shape[-1] / fs
+    if br < 2 or order_max < 2:
+        raise ValueError(f"br and order_max must be at least 2, are {br} and {order_max}")
+    lags = covariances(x, fs, br)
+    poles = ssi_from(lags, br, order_max, uncertainty=True, weights="canonical")
+    duration_s = np.asarray(x).shape[-1] / fs
     modes = modes_of(poles, duration_s, f_min=f_min, f_max=0.45 * fs if f_max is None else f_max, demands=demands)
+    modes = replace(modes, shapes_sd=shape_deviations(lags, modes))
     return StabilisationDiagram(poles, modes, duration_s, demands)
 
 
@@ -186,6 +190,7 @@ def identify_modes(x: ArrayLike, fs: float, f_max: float | None = None, *, f_min
     Returns
     -------
     Modes
-        In rising order of frequency; ``refused`` names clusters of poles that were not taken, and why.
+        In rising order of frequency, with standard deviations of frequency, damping and shape; ``refused`` names clusters of
+        poles that were not taken, and why.
     """
     return stabilisation(x, fs, f_max, f_min=f_min, br=br, order_max=order_max, demands=demands).modes

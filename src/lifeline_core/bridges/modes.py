@@ -22,6 +22,8 @@ class Modes:
     shapes : complex128[n_modes, n_ch], the largest component is 1.
     f_sd_hz, damping_sd : float64[n_modes], standard deviations; NaN where they were not asked for.
     order : int64[n_modes], model order of each pole; 0: not of one order.
+    shapes_sd : float64[n_modes, n_ch], root mean square error of each component; empty where it was not asked for
+        (`identify_modes` gives it).
     refused : what was looked at and not taken, with the reason: (f_hz, damping, text).
     """
 
@@ -32,6 +34,7 @@ class Modes:
     damping_sd: Real
     order: NDArray[np.int64]
     refused: tuple[tuple[float, float, str], ...] = field(default=())
+    shapes_sd: Real = field(default_factory=lambda: np.empty((0, 0)))
 
     def __len__(self) -> int:
         return len(self.f_hz)
@@ -39,10 +42,10 @@ class Modes:
     def take(self, index: Any) -> Modes:
         """The rows of ``index``."""
         return Modes(self.f_hz[index], self.damping[index], self.shapes[index], self.f_sd_hz[index], self.damping_sd[index],
-                     self.order[index], self.refused)
+                     self.order[index], self.refused, self.shapes_sd[index] if len(self.shapes_sd) else self.shapes_sd)
 
     def packed(self) -> list[bytes]:
-        """For a saved state: everything but ``refused``."""
+        """For a saved state: everything but ``refused`` and ``shapes_sd``."""
         return [a.tobytes() for a in (self.f_hz, self.damping, self.shapes, self.f_sd_hz, self.damping_sd, self.order)]
 
     @classmethod

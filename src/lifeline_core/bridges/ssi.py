@@ -190,9 +190,12 @@ def ssi_cov(x: ArrayLike, fs: float, *, br: int = 30, order_max: int = 60, uncer
     """
     if br < 2 or order_max < 2:
         raise ValueError(f"br and order_max must be at least 2, are {br} and {order_max}")
+    return ssi_from(covariances(x, fs, br, n_blocks), br, order_max, uncertainty=uncertainty, weights=weights)
+
+
+def covariances(x: ArrayLike, fs: float, br: int, n_blocks: int | None = None) -> Lags:
+    """What `ssi_cov` takes from a record: covariances up to lag 2 br - 1, in as many blocks as give standard deviations."""
     y = np.asarray(x)
     lags = 2 * br - 1
     room = max((y.shape[-1] - lags) // max(4 * lags, 1), 1) if y.ndim == 2 else 1
-    blocks = n_blocks if n_blocks is not None else min(UNCERTAIN_BLOCKS, room)
-    covariances = lag_covariances(y, fs, lags, n_blocks=blocks)
-    return ssi_from(covariances, br, order_max, uncertainty=uncertainty, weights=weights)
+    return lag_covariances(y, fs, lags, n_blocks=n_blocks if n_blocks is not None else min(UNCERTAIN_BLOCKS, room))

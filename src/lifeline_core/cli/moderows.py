@@ -24,7 +24,8 @@ def shape_of(modes: Modes, i: int, names: Sequence[str]) -> dict[str, list[float
 
 def emit_modes(d: StabilisationDiagram, names: Sequence[str]) -> None:
     for row in mode_table(d):
-        emit({"mode": {**asdict(row), "shape": shape_of(d.modes, row.number - 1, names)}})
+        sd = dict(zip(names, d.modes.shapes_sd[row.number - 1].tolist(), strict=True))
+        emit({"mode": {**asdict(row), "shape": shape_of(d.modes, row.number - 1, names), "shape_sd": sd}})
 
 
 def emit_poles(d: StabilisationDiagram) -> None:
