@@ -197,7 +197,7 @@ def test_with_keys_a_device_gets_in_and_comes_back(tmp_path: Path) -> None:
                 send_second(device, second)
                 if second == 5:
                     proxy.cut()
-            assert device.drain(20) and (device.acked, device.refused, device.link.failed) == (10, 0, 0)
+            assert device.drain(20) and (device.acked, device.refused) == (10, 0)  # the cut may have met a handshake
         with Device(proxy.endpoint, 99, epoch=1, **keys) as device:
             send_second(device, 0)
             assert device.drain(20) and (device.refused, list(device.reasons)) == (1, ["not-its-device"])

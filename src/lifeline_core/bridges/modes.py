@@ -77,11 +77,18 @@ def mac(a: ArrayLike, b: ArrayLike) -> Any:
     if u.shape[-1] != v.shape[-1]:
         raise ValueError(f"shapes must have as many channels, have {u.shape[-1]} and {v.shape[-1]}")
     if u.shape[-1]:
-        u, v = normalised(u), normalised(v)  # or the squares of tiny components would be zeros
+        u, v = _moderate(u), _moderate(v)  # or the squares of tiny components would be zeros
     top = np.abs(u.conj() @ v.T) ** 2
     size = np.sum(np.abs(u) ** 2, axis=1)[:, None] * np.sum(np.abs(v) ** 2, axis=1)[None, :]
     out = np.minimum(np.divide(top, size, out=np.zeros_like(top), where=size > 0), 1.0)
     return float(out[0, 0]) if np.ndim(a) == 1 and np.ndim(b) == 1 else out
+
+
+def _moderate(shapes: Complex) -> Complex:
+    """Each row times a power of two that brings its largest part near 1: exact, also for numbers too small to divide by."""
+    _, power = np.frexp(np.maximum(np.abs(shapes.real), np.abs(shapes.imag)).max(axis=1, keepdims=True))
+    out: Complex = np.ldexp(shapes.real, -power) + 1j * np.ldexp(shapes.imag, -power)
+    return out
 
 
 def normalised(shapes: Complex) -> Complex:
