@@ -76,7 +76,7 @@ def test_a_peer_that_is_missing_says_what_to_install(capsys: pytest.CaptureFixtu
     assert len(said.out.splitlines()) == 4  # our own times all the same
 
 
-@pytest.mark.parametrize(("what", "lines"), [("parts", 6), ("sliding", 5)])
+@pytest.mark.parametrize(("what", "lines"), [("parts", 6), ("sliding", 8)])
 def test_other_commands_run(what: str, lines: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert modes_study.main([what, *SMALL]) == 0
     assert len(capsys.readouterr().out.splitlines()) == lines

@@ -3,9 +3,10 @@
     <alarm_id>.llf     LLF1 frames back to back, in the order of their arrival
     <alarm_id>.json    what it is: times, channels, how far the journal was looked through, whether it is whole
 
-A capture grows while its alarm stands. What the description counts is on the disk before the description is; a file longer
-than that is cut to it on opening, so a crash leaves neither half a frame nor one twice. Where the budget is spent the oldest
-finished captures go first.
+A capture grows while its alarm stands. The frames are written before the description that counts them; a file longer than that is
+cut to it on opening, so a killed process leaves neither half a frame nor one twice. Both are brought to the disk when the
+capture is finished, not before: many alarms at once would else hold up the outbox, which waits for the same disk. A power cut
+may so ruin captures that still grow; they are set aside. Where the budget is spent the oldest finished captures go first.
 """
 
 from __future__ import annotations
@@ -86,8 +87,6 @@ class Captures:
                 file.write(frame)
                 about.frames += 1
                 about.bytes += len(frame)
-            file.flush()
-            disk.fdatasync(file.fileno())
 
     def note(self, alarm_id: str, position: int) -> None:
         """The journal was looked through up to ``position``."""
@@ -97,6 +96,9 @@ class Captures:
     def finish(self, alarm_id: str) -> None:
         about = self.open.pop(alarm_id)
         about.finished = True
+        if about.bytes:
+            with self._path(alarm_id).open("rb") as file:
+                disk.fdatasync(file.fileno())
         self._describe(about)
         self._done[alarm_id] = about.bytes
         self._make_room()
@@ -130,7 +132,13 @@ class Captures:
         return self.home / f"{alarm_id}.json"
 
     def _describe(self, about: About) -> None:
-        disk.replace(self._description(about.alarm_id), msgspec.json.encode(about))
+        path = self._description(about.alarm_id)
+        if about.finished:
+            disk.replace(path, msgspec.json.encode(about))
+            return
+        beside = path.with_name(path.name + ".tmp")
+        beside.write_bytes(msgspec.json.encode(about))
+        os.replace(beside, path)
 
     def _look(self) -> None:
         found = sorted(self.home.glob("*.json"), key=lambda p: p.stat().st_mtime_ns)
