@@ -289,6 +289,10 @@ def push_usual(one: Any, rng: Random) -> None:
         one.it.learn(rng.normal(size=4))
 
 
+def push_levels(one: Any, rng: Random) -> None:
+    one.push(rng.normal(size=50) * 10.0 ** rng.integers(-3, 4))
+
+
 TABLE = [
     Kept("level.Machines", machines, push_machines),
     Kept("level.Slopes", slopes, push_slopes),
@@ -311,6 +315,7 @@ TABLE = [
     Kept("usual.Usual", lambda: Packed("usual", "Usual", 4, 20), push_usual),
     Kept("trigger.Trigger", trigger, push_rows(3)),
     Kept("rainflow.Rainflow", rain, push_rain),
+    Kept("periods.Levels", lambda: _kernel("lifeline_core.dsp.periods").Levels(), push_levels),
     Kept("rainflow.RainflowBins", rain_bins, push_rain_bins),
     Kept("polarity.Polarity", polarity, push_polarity),
     Kept("running.Running", running(), push_running),
@@ -343,6 +348,7 @@ WITHIN = {
     "tape.Alone": "trigger.Trigger",
     "tape.Together": "onset.StaLta recursive",
     "binspectra.BinSpectra": "stats.Bins",
+    "periods.PeriodCycles": "rainflow.Rainflow",
 }
 
 

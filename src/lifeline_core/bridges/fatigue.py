@@ -20,18 +20,16 @@ compressive part of a range may count six tenths), annex A (Miner's sum); cycles
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lifeline_core.dsp.rainflow import Cycles, Rainflow
-from lifeline_core.dsp.stats import Bin, Bins
+from lifeline_core.dsp.periods import LARGEST, Period, PeriodCycles
+from lifeline_core.dsp.rainflow import Cycles
 from lifeline_core.errors import StateError
-from lifeline_core.pipes.cycles import LARGEST, PERCENTILES, Levels, Period
 
 Real = NDArray[np.float64]
 CLASSES = 512
@@ -96,18 +94,18 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class StrainPeriod(Period):
-    """A `pipes.cycles.Period` with the cycles by their range: ``histogram[k]`` of them in [k, k + 1) steps, in its last class all
+    """A `dsp.periods.Period` with the cycles by their range: ``histogram[k]`` of them in [k, k + 1) steps, in its last class all
     beyond; empty without a step."""
 
     histogram: tuple[float, ...] = ()
 
 
-class StrainCycles:
-    """Cycles of ``rows`` channels by periods of the clock, from a stream of regular blocks; the verbs of `PressureCycles`.
+class StrainCycles(PeriodCycles):
+    """Cycles of ``rows`` channels by periods of the clock, from a stream of regular blocks.
 
     Parameters
     ----------
-    rows, period_ns, large_range, gate : see `pipes.cycles.PressureCycles`.
+    rows, period_ns, large_range, gate : see `dsp.periods.PeriodCycles`.
     curve : what a cycle wears.
     step : width of a class of the histogram of ranges (not reduced), 0: none.
 
@@ -121,82 +119,37 @@ class StrainCycles:
 
     def __init__(self, rows: int, curve: Curve, period_ns: int, *, large_range: float = 0.0, gate: float = 0.0,
                  step: float = 0.0) -> None:
-        if not (large_range >= 0.0 and isfinite(large_range) and step >= 0.0 and isfinite(step)):
-            raise ValueError(f"large_range and step must be 0 or more and finite, are {large_range} and {step}")
-        self.curve, self.large_range, self.step = curve, float(large_range), float(step)
-        self._flow, self._bins = Rainflow(rows, gate=gate), Bins(rows, period_ns)
-        self._levels = [Levels() for _ in range(rows)]
-        self._sums = np.zeros((rows, 4))  # cycles, large ones, largest range, damage
+        if not (step >= 0.0 and isfinite(step)):
+            raise ValueError(f"step must be 0 or more and finite, is {step}")
+        super().__init__(rows, period_ns, large_range=large_range, gate=gate)
+        self.curve, self.step = curve, float(step)
         self._classes = np.zeros((rows, CLASSES if step else 0))
-
-    def push(self, x: NDArray[np.float32], anchor_ns: int, index: int, rate_num: int, rate_den: int) -> list[tuple[int, Period]]:
-        """Take float32[rows, n] in; (row, period) of what closed.
-
-        Sample i is at anchor_ns + (index + i) * rate_den * 1e9 // rate_num.
-        """
-        told: list[tuple[int, Period]] = []
-        for begin, end, closed in self._bins.walk(x, anchor_ns, index, rate_num, rate_den):
-            if end > begin:
-                self._take(x[:, begin:end])
-            if closed is not None:
-                told += self._close(closed)
-        return told
-
-    def flush(self) -> list[tuple[int, Period]]:
-        """The period that is open, where it stands; none if it is empty."""
-        closed = self._bins.flush()
-        return [] if closed is None else list(self._close(closed))
-
-    @property
-    def begun(self) -> bool:
-        """Whether the open period has a sample."""
-        return self._bins.seen > 0
-
-    def _take(self, x: NDArray[np.float32]) -> None:
-        for row, told in enumerate(self._flow.push(x)):
-            self._levels[row].push(x[row])
-            if not told.ranges.size:
-                continue
-            s = self._sums[row]
-            s[:2] += told.counts.sum(), told.counts[told.ranges >= self.large_range].sum()
-            s[2] = max(s[2], float(told.ranges.max()))
-            # one after the other: a sum in pairs would show where the samples were cut
-            s[3] = min(float(np.add.accumulate(np.concatenate([s[3:], self._wear(told)]))[-1]), LARGEST)
-            if self.step:
-                at = np.minimum(told.ranges / self.step, CLASSES - 1.0).astype(np.intp)
-                np.add.at(self._classes[row], at, told.counts)
 
     def _wear(self, told: Cycles) -> Real:
         return self.curve.wear(told.ranges, told.means, told.counts)
 
-    def _close(self, b: Bin) -> Iterator[tuple[int, Period]]:
-        for row, (levels, still) in enumerate(zip(self._levels, self._flow.residue(), strict=True)):
-            cycles, large, largest, damage = (float(v) for v in self._sums[row])
-            of, last = b.rows[row], np.flatnonzero(self._classes[row])
-            yield row, StrainPeriod(
-                b.start_ns, b.bin_ns, b.first_ns, b.closed_ns, b.coverage(row), float(of["min"]), float(of["max"]),
-                float(of["mean"]), tuple(levels.percentiles(PERCENTILES)), cycles, large, largest, damage,
-                min(float(self._wear(still).sum()), LARGEST),
-                tuple(self._classes[row][: int(last[-1]) + 1].tolist()) if last.size else ())
-            levels.clear()
-        self._sums[:], self._classes[:] = 0.0, 0.0
+    def _count(self, row: int, told: Cycles) -> None:
+        if self.step:
+            at = np.minimum(told.ranges / self.step, CLASSES - 1.0).astype(np.intp)
+            np.add.at(self._classes[row], at, told.counts)
+
+    def _tell(self, row: int, period: Period) -> StrainPeriod:
+        last = np.flatnonzero(self._classes[row])
+        histogram = tuple(self._classes[row][: int(last[-1]) + 1].tolist()) if last.size else ()
+        self._classes[row] = 0.0
+        return StrainPeriod(**asdict(period), histogram=histogram)
 
     def save(self) -> dict[str, Any]:
         """State as a map of bytes."""
-        return {"flow": self._flow.save(), "bins": self._bins.save(), "sums": self._sums.tobytes(),
-                "classes": self._classes.tobytes(), "levels": [levels.save() for levels in self._levels]}
+        return super().save() | {"classes": self._classes.tobytes()}
 
     def load(self, state: Any) -> None:
         """Go on from what `save` of the same rows and settings gave; StateError for anything else."""
         try:
-            levels, sums, classes = list(state["levels"]), bytes(state["sums"]), bytes(state["classes"])
-            if len(levels) != len(self._levels) or len(sums) != self._sums.nbytes or len(classes) != self._classes.nbytes:
-                raise StateError(f"cycles: saved state is not of {len(self._levels)} channels with these classes")
-            self._flow.load(bytes(state["flow"]))
-            self._bins.load(bytes(state["bins"]))
-            for mine, saved in zip(self._levels, levels, strict=True):
-                mine.load(bytes(saved))
+            classes = bytes(state["classes"])
         except (KeyError, TypeError, ValueError) as error:
-            raise error if isinstance(error, StateError) else StateError(f"cycles: saved state is damaged: {error}") from error
-        self._sums = np.frombuffer(sums).reshape(self._sums.shape).copy()
+            raise StateError(f"cycles: saved state is damaged: {error}") from error
+        if len(classes) != self._classes.nbytes:
+            raise StateError("cycles: saved state is not of these classes")
+        super().load(state)
         self._classes = np.frombuffer(classes).reshape(self._classes.shape).copy()
