@@ -28,7 +28,7 @@ import msgspec
 from lifeline_core import domains
 from lifeline_core.errors import ConfigError
 from lifeline_core.example import describe, example_config
-from lifeline_core.fields import NAME, near, read
+from lifeline_core.fields import NAME, near, read, why
 from lifeline_core.keys import CHECKS, KEYS, ServiceTable
 from lifeline_core.model import Channel, City, Site
 from lifeline_core.pipes.epanet import read_inp
@@ -87,7 +87,7 @@ class _Reader(Draft):
         try:
             reader.read(path.read_text("utf-8"))
         except (OSError, UnicodeDecodeError) as error:
-            reader.faults.add(str(path), f"must be a readable file of UTF-8 text, {_why(error)}")
+            reader.faults.add(str(path), f"must be a readable file of UTF-8 text, {why(error)}")
         return reader
 
     def city_or_raise(self) -> City:
@@ -164,7 +164,7 @@ class _Reader(Draft):
         try:
             return {str(f): f.read_text("utf-8") for f in sorted(folder.iterdir()) if f.suffix == ".toml"}
         except (OSError, UnicodeDecodeError) as error:
-            self.faults.add("service.profiles_dir", f"must be a directory of TOML files, {_why(error)}", self.service.profiles_dir)
+            self.faults.add("service.profiles_dir", f"must be a directory of TOML files, {why(error)}", self.service.profiles_dir)
             return {}
 
     def _site(self, name: str, content: Mapping[str, Any]) -> None:
@@ -188,7 +188,7 @@ class _Reader(Draft):
             text = _decode((self.base / file).read_bytes())
             PipeGraph.from_text(text)
         except OSError as error:
-            self.faults.add(path, f"must be a readable EPANET file, {_why(error)}", file)
+            self.faults.add(path, f"must be a readable EPANET file, {why(error)}", file)
             return ""
         except ValueError as error:
             self.faults.add(path, f"must be an EPANET network, {error}", file)
@@ -235,10 +235,6 @@ def _hash(city: City) -> str:
     """SHA-256 over what decides about alarms: not addresses, directories or the order of the file."""
     content = {"sites": city.sites, "channels": city.channels, "watches": city.watches}
     return hashlib.sha256(json.dumps(msgspec.to_builtins(content), sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-def _why(error: Exception) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
 def _decode(data: bytes) -> str:

@@ -11,6 +11,7 @@ import functools
 import json
 import math
 import re
+import tomllib
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
@@ -18,9 +19,24 @@ from typing import Any
 
 import msgspec
 
+from lifeline_core.errors import ConfigError
+
 NAME = re.compile(r"[a-z0-9-]+")
 
 _NONE = type(None)
+
+
+def why(error: Exception) -> str:
+    """What is wrong with a file, without its path where the system says it."""
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
+def read_toml(text: str) -> dict[str, Any]:
+    """The tables of a TOML text; ConfigError says line and column where it is none."""
+    try:
+        return tomllib.loads(text.removeprefix("\ufeff"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([f"TOML: {error}"]) from error
 
 
 class Faults(list[str]):

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +21,8 @@ import numpy as np
 
 from lifeline_core.bridges.layout import AXES, Layout, Point, Sensor, Triple
 from lifeline_core.errors import ConfigError
-from lifeline_core.fields import Faults, near, read
+from lifeline_core.fields import Faults, near, read, read_toml
+from lifeline_core.store.texts import read_text
 
 
 class SensorTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,21 +59,12 @@ def load_layout(path: str | os.PathLike[str]) -> Layout:
     ConfigError
         With every fault there is, each as ``path: rule, value``; also where the file cannot be read.
     """
-    file = Path(path)
-    try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-        raise ConfigError([f"{file}: must be a readable file of UTF-8 text, {why}"]) from error
-    return read_layout(text)
+    return read_layout(read_text(Path(path)))
 
 
 def read_layout(text: str) -> Layout:
     """As `load_layout` for text."""
-    try:
-        table = tomllib.loads(text.removeprefix("\ufeff"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([f"TOML: {error}"]) from error
+    table = read_toml(text)
     faults = Faults()
     for key in table:
         if key not in _KNOWN:

@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import time, tzinfo
@@ -24,7 +23,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from lifeline_core.errors import ConfigError
-from lifeline_core.fields import Faults, near, read
+from lifeline_core.fields import Faults, near, read, read_toml, why
 from lifeline_core.pipes.epanet import read_inp
 from lifeline_core.pipes.graph import PipeGraph
 from lifeline_core.pipes.persistence import Rules
@@ -32,6 +31,7 @@ from lifeline_core.pipes.places import PipeMap, Place, Way
 from lifeline_core.pipes.plan import Logger
 from lifeline_core.pipes.speed import pipe_speed
 from lifeline_core.store.nettables import CHECKS, Correlate, KnownTable, Levels, LoggerTable, NetworkTable, NodeTable, PipeTable
+from lifeline_core.store.texts import read_text
 
 
 @dataclass(frozen=True)
@@ -64,20 +64,12 @@ def load_net(path: str | os.PathLike[str]) -> Net:
         With every fault there is, each as ``path: rule, value``; also where a file cannot be read.
     """
     file = Path(path)
-    try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{file}: must be a readable file of UTF-8 text, {_why(error)}"]) from error
-    return read_net(text, base=file.parent)
+    return read_net(read_text(file), base=file.parent)
 
 
 def read_net(text: str, *, base: str | os.PathLike[str] = ".") -> Net:
     """As `load_net` for text; ``base`` is the directory that paths in it are relative to."""
-    try:
-        table = tomllib.loads(text.removeprefix("\ufeff"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([f"TOML: {error}"]) from error
-    return _Reader(Path(base), table).net()
+    return _Reader(Path(base), read_toml(text)).net()
 
 
 _TABLES: dict[str, Any] = {"network": NetworkTable, "correlate": Correlate, "levels": Levels, "persistence": Rules}
@@ -183,7 +175,7 @@ class _Reader:
         try:
             net = read_inp((self.base / network.inp).read_text("utf-8", "replace"))
         except OSError as error:
-            self.faults.add("network.inp", f"must be a readable EPANET file, {_why(error)}", network.inp)
+            self.faults.add("network.inp", f"must be a readable EPANET file, {why(error)}", network.inp)
             return [], (), {}
         except ValueError as error:
             self.faults.add("network.inp", f"must be an EPANET network, {error}", network.inp)
@@ -267,7 +259,3 @@ class _Reader:
         if len(hours) == 2 and hours[0] == hours[1]:
             self.faults.add("correlate.night", "must be two different times", list(asked.night or ()))
         return zone, (hours[0], hours[1]) if len(hours) == 2 else None
-
-
-def _why(error: Exception) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
