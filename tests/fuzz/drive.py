@@ -74,14 +74,15 @@ def held_mib() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
-def fuzz(entry: Entry, seconds: float, seed: int, inputs: int = 0) -> int:
-    """Findings; the sound seeds run first and must be taken. ``inputs`` mutated ones, or for so many ``seconds``."""
+def fuzz(entry: Entry, seconds: float, seed: int, inputs: int = 0, most: int = 0) -> int:
+    """Findings; the sound seeds run first and must be taken. ``inputs`` mutated ones, or for ``seconds`` at most ``most``."""
     rng = np.random.default_rng([seed, zlib.crc32(entry.name.encode())])
     running, findings, tries = KEPT / f"{_name(entry)}.running", 0, 0
     signal.signal(signal.SIGALRM, _hung)
     seeds = list(entry.seeds(rng))
     until, told, wanted, held = time.monotonic() + seconds, 0, len(seeds) + inputs, 0
-    while findings < MOST and (tries < wanted or (not inputs and time.monotonic() < until)):
+    most = len(seeds) + most if most else sys.maxsize
+    while findings < MOST and (tries < wanted or (not inputs and tries < most and time.monotonic() < until)):
         data = seeds[tries] if tries < len(seeds) else mutate(seeds, rng, entry.same_size)
         running.write_bytes(data)  # stays where the process dies
         tries += 1
@@ -108,7 +109,7 @@ def fuzz(entry: Entry, seconds: float, seed: int, inputs: int = 0) -> int:
     return findings
 
 
-def _in_a_child(entry: Entry, seconds: float, seed: int, inputs: int) -> int:
+def _in_a_child(entry: Entry, seconds: float, seed: int, inputs: int, most: int) -> int:
     """Process id of the child that fuzzes an entry."""
     sys.stdout.flush()
     pid = os.fork()
@@ -117,20 +118,20 @@ def _in_a_child(entry: Entry, seconds: float, seed: int, inputs: int) -> int:
     status = 2
     try:
         os.dup2(os.open(KEPT / f"{_name(entry)}.stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-        status = 1 if fuzz(entry, seconds, seed, inputs) else 0
+        status = 1 if fuzz(entry, seconds, seed, inputs, most) else 0
     except BaseException:
         traceback.print_exc()
     sys.stdout.flush()
     os._exit(status)
 
 
-def fuzz_all(entries: list[Entry], seconds: float, seed: int, at_once: int, inputs: int = 0) -> list[str]:
+def fuzz_all(entries: list[Entry], seconds: float, seed: int, at_once: int, inputs: int = 0, most: int = 0) -> list[str]:
     """Names of the entries that broke; a child that died keeps its input as <entry>.running."""
     waiting, children, broken = list(entries), {}, []
     while waiting or children:
         while waiting and len(children) < at_once:
             entry = waiting.pop(0)
-            children[_in_a_child(entry, seconds, seed, inputs)] = entry
+            children[_in_a_child(entry, seconds, seed, inputs, most)] = entry
         pid, status = os.wait()
         entry = children.pop(pid)
         if status:
@@ -149,6 +150,7 @@ def main() -> int:
     ask = argparse.ArgumentParser(description="Bytes nobody meant, into every entry.")
     ask.add_argument("--seconds", type=float, default=3.0, help="each entry")
     ask.add_argument("--inputs", type=int, default=0, help="so many mutated inputs each, however long that takes")
+    ask.add_argument("--most", type=int, default=0, help="no more than so many mutated inputs each, whatever time is left")
     ask.add_argument("--only", help="the entries whose name holds this")
     ask.add_argument("--seed", type=int, default=1)
     ask.add_argument("--again", type=Path, help="run this one input (with --only)")
@@ -166,7 +168,7 @@ def main() -> int:
     shared = entries
     if given.inputs:  # every processor has its own share of every entry; another name, other mutations
         shared = [dataclasses.replace(e, name=f"{e.name} {k}") for e in entries for k in range(processors)]
-    broken = fuzz_all(shared, given.seconds, given.seed, processors, -(-given.inputs // processors))
+    broken = fuzz_all(shared, given.seconds, given.seed, processors, -(-given.inputs // processors), given.most)
     print(f"fuzz: {len(entries)} entries, broken: {', '.join(broken) or 'none'}")
     return 1 if broken or missed else 0
 

@@ -39,6 +39,7 @@ C_FLAGS = "-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined"
 BINDING_FLAGS = "-fsanitize=address"
 # No frame of a few KiB may ask for more at once; ASan then gives NULL, which is a MemoryError and so a finding.
 LARGEST_MIB, HELD_MIB = 64, 3072
+SHORT_MOST = 1000  # inputs of each entry in the short form: a quick machine meets none that were not run by hand before
 ISAS = ("avx2", "baseline")  # the short form: the first
 
 TOY = r"""
@@ -181,8 +182,8 @@ def tests(isa: str, short: bool) -> None:
     run(f"the kernels' tests, {isa}", ["-m", "pytest", *quiet, *quick, *test_files()], environment(isa))
 
 
-def fuzz(isa: str, seconds: float) -> None:
-    run(f"fuzz, {isa}", ["-m", "tests.fuzz.drive", "--seconds", str(seconds)], environment(isa))
+def fuzz(isa: str, seconds: float, most: int) -> None:
+    run(f"fuzz, {isa}", ["-m", "tests.fuzz.drive", "--seconds", str(seconds), "--most", str(most)], environment(isa))
 
 
 def decode(isa: str, frames: int) -> None:
@@ -198,6 +199,7 @@ def main() -> int:
     ask.add_argument("--short", action="store_true", help="avx2 tests and a second of fuzz an entry: what CI runs")
     ask.add_argument("--fuzz-only", action="store_true")
     ask.add_argument("--seconds", type=float, help="fuzz each entry for so long")
+    ask.add_argument("--most", type=int, default=0, help="no more than so many mutated inputs an entry")
     ask.add_argument("--frames", type=int, help="only the decoder, on so many mutated frames")
     given = ask.parse_args()
     if not shutil.which("gcc"):
@@ -215,7 +217,7 @@ def main() -> int:
         for isa in isas:
             if not given.fuzz_only:
                 tests(isa, given.short)
-            fuzz(isa, seconds)
+            fuzz(isa, seconds, SHORT_MOST if given.short else given.most)
     except Dirty as found:
         print(f"FAIL  {found}")
         return 1

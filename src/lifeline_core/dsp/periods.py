@@ -43,6 +43,7 @@ class Levels:
     """
 
     MOST = 256
+    COUNTED = 1 << 53  # of a sound state; a thousand samples a second take 285,000 years
     HEAD = struct.Struct("<4sIiqI")
 
     def __init__(self) -> None:
@@ -104,8 +105,8 @@ class Levels:
                 or abs(first) > 1 << 40:
             raise StateError("levels: saved state is of another version, or damaged")
         counts = np.frombuffer(body, np.int64).copy()
-        if (counts < 0).any():
-            raise StateError("levels: saved state has counts below 0")
+        if (counts < 0).any() or counts.sum(dtype=np.float64) > self.COUNTED:
+            raise StateError(f"levels: saved state has counts below 0, or more than {self.COUNTED} in all")
         self._exponent, self._first, self._counts = exponent, first, counts
 
 
