@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from lifeline_core.errors import StoreError
 from lifeline_core.model import Alarm
-from lifeline_core.store import disk
+from lifeline_core.store import disk, mark
 from lifeline_core.store.outbox import Outbox
 
 DAY = 86_400_000_000_000
@@ -149,6 +149,7 @@ def test_nothing_of_a_failed_put_stays(tmp_path, monkeypatch):
     def refuse(fd: int) -> None:
         raise OSError(5, "Input/output error")
 
+    monkeypatch.setattr(mark, "AHEAD", 0)  # every number is reserved by itself
     with Outbox(tmp_path / "o") as box:
         box.put([alarm(1)], 1)
         with monkeypatch.context() as m:
@@ -232,6 +233,38 @@ def test_the_second_home_may_be_lost_or_torn(tmp_path):
             assert box.last_seq == 2
         path.unlink()
         (tmp_path / "away").rename(path)
+
+
+def test_after_a_power_cut_and_a_ruined_database_the_reservation_counts(tmp_path, monkeypatch):
+    path, syncs = tmp_path / "o", []
+    fdatasync = disk.fdatasync
+    monkeypatch.setattr(disk, "fdatasync", lambda fd: (syncs.append(fd), fdatasync(fd)))
+    with Outbox(path) as box:
+        for k in range(1, 301):
+            box.put([alarm(k)], 1)
+    assert len(syncs) == 2  # 1 to 257, and 258 to 514
+    path.unlink()
+    monkeypatch.setattr(disk, "boot_id", lambda: "the next run of the machine")
+    with Outbox(path) as box:
+        assert box.last_seq == 514 and "go on after 514" in box.problems[-1]
+        assert box.put([alarm("new")], 1)[0].seq == 515
+    path.unlink()
+    with Outbox(path) as box:  # the same run: the note is exact
+        assert box.last_seq == 515
+    monkeypatch.setattr(disk, "boot_id", lambda: "")
+    path.unlink()
+    with Outbox(path) as box:  # nobody knows whether the note is of this run
+        assert box.last_seq >= 515
+
+
+def test_with_a_sound_database_a_power_cut_leaves_no_hole(tmp_path, monkeypatch):
+    path = tmp_path / "o"
+    with Outbox(path) as box:
+        for k in range(1, 31):
+            box.put([alarm(k)], 1)
+    monkeypatch.setattr(disk, "boot_id", lambda: "the next run of the machine")
+    with Outbox(path) as box:
+        assert box.problems == [] and box.put([alarm("next")], 1)[0].seq == 31
 
 
 def test_an_unreadable_row_is_passed_over(tmp_path):

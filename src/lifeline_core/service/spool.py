@@ -39,8 +39,8 @@ from lifeline_core.service.spooled import (
     Key,
     Place,
     Reading,
-    boot_id,
 )
+from lifeline_core.store.disk import boot_id
 
 SEGMENT_BYTES = 1 << 20
 

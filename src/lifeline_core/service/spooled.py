@@ -6,13 +6,13 @@ import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import msgspec
 
 from lifeline_core import _wire
 from lifeline_core.model import NS
 from lifeline_core.service.backlog import HEADER
+from lifeline_core.store.disk import boot_id
 from lifeline_core.wire import HEADER_LEN
 
 STATE, TAKE, SEND, DONE = 1, 2, 3, 4
@@ -94,14 +94,6 @@ class Found:
         if self.same_boot and not self.damaged:
             return self.epoch
         return fresh if fresh != self.epoch else (fresh + 1) & 0xFFFF_FFFF
-
-
-def boot_id() -> str:
-    """Of this run of the machine; "" where the system does not tell, which is like no other."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
 
 
 def key_of(header: bytes) -> Key:

@@ -16,6 +16,14 @@ def fdatasync(fd: int) -> None:
     os.fdatasync(fd)
 
 
+def boot_id() -> str:
+    """Of this run of the machine; "" where the system does not tell, which is like no other."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
 def fsync_directory(directory: Path) -> None:
     """Names made, moved or removed in ``directory`` stay so over a power cut."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
