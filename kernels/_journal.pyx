@@ -1,11 +1,16 @@
 # serves: lifeline_core.store
 # with: wire.c counts.c
-"""Memory and atomics of the frame journal: maps of segments, the one writer, and records as arrays."""
+"""Files and atomics of the frame journal: maps of segments, the one writer, and records as arrays."""
 
-from libc.errno cimport errno
+from libc.errno cimport EINTR, EIO, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset, strerror
-from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
+from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, mmap, munmap
+from posix.types cimport off_t
+from posix.unistd cimport close, pwrite
+
+import os
 
 import numpy as np
 
@@ -17,14 +22,15 @@ cdef extern from "journal.h":
         uint32_t version, seed
         int repaired
     ctypedef struct ll_writer:
-        uint8_t *base
-        uint64_t start, size, offset, end
+        uint8_t *stage
+        uint64_t room, filled, start, size, offset, end
         uint32_t seed
     ctypedef struct ll_journal_api:
         void (*format)(uint8_t *, ll_segment *) nogil
         int (*inspect)(const uint8_t *, uint64_t, ll_segment *) nogil
         long (*fit)(const ll_writer *, const int64_t *, const int64_t *, size_t, uint64_t, uint64_t) nogil
         long (*append)(ll_writer *, uint8_t, const uint8_t *, const int64_t *, const int64_t *, const uint32_t *, size_t, size_t) nogil
+        uint64_t (*needs)(const ll_writer *, uint64_t) nogil
         void (*seal)(ll_writer *) nogil
         uint64_t (*end)(const ll_writer *) nogil
         void (*publish)(ll_writer *, uint64_t) nogil
@@ -36,6 +42,8 @@ cdef extern from "journal.h":
         uint32_t (*crc32c)(uint32_t, const void *, size_t) nogil
     const ll_journal_api *ll_journal() nogil
     enum:
+        LL_OK
+        LL_NOMEM
         LL_SEGMENT_HEADER
         LL_RECORD_HEADER
         LL_JOURNAL_VERSION
@@ -45,6 +53,10 @@ cdef const ll_journal_api *K = ll_journal()
 SEGMENT_HEADER = LL_SEGMENT_HEADER
 RECORD_HEADER = LL_RECORD_HEADER
 VERSION = LL_JOURNAL_VERSION
+
+cdef enum:
+    PAGE = 4096
+    STAGE = 128 << 10  # put together within the cache, written in one call
 
 
 def crc32c(const uint8_t[::1] data, uint32_t crc=0):
@@ -66,7 +78,7 @@ cdef class Mapping:
     cdef Py_ssize_t strides[1]
 
     def __cinit__(self, int fd, size_t size):
-        cdef void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+        cdef void *p = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0)
         if p == MAP_FAILED:
             raise StoreError(errno, f"mapping a segment of {size} bytes: {strerror(errno).decode()}")
         self.base = <uint8_t *> p
@@ -97,21 +109,16 @@ cdef class Mapping:
     def __releasebuffer__(self, Py_buffer *view):
         self.exports -= 1
 
-    def zero(self, size_t first, size_t last):
-        """Fill bytes [first, last) with zeros."""
-        if first > last or last > self.size:
-            raise ValueError(f"0 <= first <= last <= {self.size}: {first}, {last}")
-        with nogil:
-            memset(self.base + first, 0, last - first)
 
-    def format(self, uint64_t start, uint64_t salt):
-        """Write both copies of the segment's header; its seed."""
-        cdef ll_segment seg
-        seg.start = start
-        seg.size = self.size
-        seg.salt = salt
-        K.format(self.base, &seg)
-        return seg.seed
+def header(uint64_t start, uint64_t size, uint64_t salt):
+    """(the header's bytes, its seed) of a segment; it stands at both ends of the file."""
+    cdef ll_segment seg
+    cdef uint8_t made[LL_SEGMENT_HEADER]
+    seg.start = start
+    seg.size = size
+    seg.salt = salt
+    K.format(made, &seg)
+    return made[:LL_SEGMENT_HEADER], seg.seed
 
 
 cdef ll_segment segment_of(uint64_t start, uint64_t size, uint32_t seed):
@@ -189,14 +196,73 @@ def records(Mapping mapping not None, uint64_t start, uint64_t first, uint64_t l
     return kinds.base[:n], offsets.base[:n], lengths.base[:n], sources.base[:n], following
 
 
+cdef int write_all(int fd, const uint8_t *p, size_t n, uint64_t at) noexcept nogil:
+    """0, or the errno of the disk's refusal."""
+    cdef ssize_t done
+    while n:
+        done = pwrite(fd, p, n, <off_t> at)
+        if done < 0 and errno == EINTR:
+            continue
+        if done <= 0:
+            return errno if done < 0 else EIO
+        p += done
+        n -= <size_t> done
+        at += <uint64_t> done
+    return 0
+
+
+cdef int write_stage(ll_writer *w, int fd) noexcept nogil:
+    """What is on the stage into the file; 0, or an errno, and then it is as before. Nothing is published.
+
+    Zeros follow up to the end of the page, so that the kernel need not fetch what an earlier use left there.
+    """
+    cdef uint64_t stop = w.offset + w.filled, last = (stop + PAGE - 1) & ~<uint64_t> (PAGE - 1)
+    cdef int status
+    if w.filled == 0:
+        return 0
+    if last > w.size - LL_SEGMENT_HEADER:
+        last = stop
+    memset(w.stage + w.filled, 0, last - stop)
+    status = write_all(fd, w.stage, last - w.offset, w.offset)
+    if status == 0:
+        w.offset = stop
+    w.filled = 0
+    return status
+
+
+cdef int room_for(ll_writer *w, uint64_t bytes_) noexcept nogil:
+    """A larger stage, which is empty now."""
+    cdef uint8_t *larger = <uint8_t *> malloc(bytes_ + PAGE)
+    if larger == NULL:
+        return LL_NOMEM
+    free(w.stage)
+    w.stage = larger
+    w.room = bytes_
+    return LL_OK
+
+
 cdef class Writer:
     """The one writer. ``end`` may be asked from any thread; everything else belongs to the writing thread."""
 
     cdef ll_writer w
-    cdef Mapping mapping
+    cdef int fd
 
     def __cinit__(self):
         memset(&self.w, 0, sizeof(self.w))
+        self.fd = -1
+        if room_for(&self.w, STAGE) != LL_OK:
+            raise MemoryError(f"a stage of {STAGE} bytes")
+
+    def __dealloc__(self):
+        self._let_go()
+        free(self.w.stage)
+
+    cdef void _let_go(self) noexcept:
+        if self.fd >= 0:
+            close(self.fd)
+        self.fd = -1
+        self.w.size = 0
+        self.w.filled = 0
 
     @property
     def end(self):
@@ -210,28 +276,32 @@ cdef class Writer:
     @property
     def offset(self):
         """Offset of the next record in the segment being written; 0 where none is."""
-        return self.w.offset if self.w.base != NULL else 0
+        return self.w.offset if self.w.size else 0
 
-    def open(self, Mapping mapping not None, uint64_t start, uint32_t seed, uint64_t offset):
-        """Write into this segment from ``offset`` on."""
-        if not LL_SEGMENT_HEADER <= offset <= mapping.size or offset % 8:
-            raise ValueError(f"{LL_SEGMENT_HEADER} <= offset <= {mapping.size}, a multiple of 8: {offset}")
-        self.mapping = mapping
-        self.w.base = mapping.base
+    def open(self, path, uint64_t start, uint64_t size, uint32_t seed, uint64_t offset):
+        """Write into this segment from ``offset`` on; OSError where the file does not open."""
+        if not LL_SEGMENT_HEADER <= offset <= size or offset % 8:
+            raise ValueError(f"{LL_SEGMENT_HEADER} <= offset <= {size}, a multiple of 8: {offset}")
+        self._let_go()
+        self.fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         self.w.start = start
-        self.w.size = mapping.size
+        self.w.size = size
         self.w.offset = offset
         self.w.seed = seed
 
     def seal(self):
-        """Write the end mark and let go of the segment."""
-        K.seal(&self.w)
-        self.mapping = None
+        """Write the end mark and let go of the segment; OSError where the disk refuses, and it is let go of all the same."""
+        cdef int status = 0
+        if self.w.size:
+            K.seal(&self.w)
+            status = write_stage(&self.w, self.fd)
+        self._let_go()
+        if status:
+            raise OSError(status, strerror(status).decode())
 
     def release(self):
         """Let go of the segment as it is."""
-        self.w.base = NULL
-        self.mapping = None
+        self._let_go()
 
     def fit(self, const uint8_t[::1] buf, const int64_t[::1] offsets, const int64_t[::1] lengths,
             const uint32_t[::1] sources, uint64_t fresh):
@@ -257,19 +327,52 @@ cdef class Writer:
                const uint32_t[::1] sources, size_t first):
         """Write and publish records from ``first`` until the segment is full; the index of the first one not written.
 
-        The arrays must have passed `fit`.
+        The arrays must have passed `fit`. OSError: the disk refused; none of these is published, and what was written of them
+        is written over by the next.
         """
         cdef size_t n = offsets.shape[0]
-        cdef long done
-        cdef const uint8_t *p = &buf[0] if buf.shape[0] else NULL
         if first >= n:
             return first
-        with nogil:
-            done = K.append(&self.w, kind, p, &offsets[0], &lengths[0], &sources[0], first, n)
-        return done
+        return self._append(kind, &buf[0] if buf.shape[0] else NULL, &offsets[0], &lengths[0], &sources[0], first, n)
 
     def append_one(self, uint8_t kind, const uint8_t[::1] payload, uint32_t source):
-        """Write and publish one record; False where the segment has no room for it."""
+        """Write and publish one record; False where the segment has no room for it. Raises as `append`."""
         cdef int64_t offset = 0, length = payload.shape[0]
-        cdef const uint8_t *p = &payload[0] if length else NULL
-        return K.append(&self.w, kind, p, &offset, &length, &source, 0, 1) == 1
+        return self._append(kind, &payload[0] if length else NULL, &offset, &length, &source, 0, 1) == 1
+
+    cdef size_t _append(self, uint8_t kind, const uint8_t *p, const int64_t *offsets, const int64_t *lengths,
+                        const uint32_t *sources, size_t first, size_t n) except? 0:
+        cdef uint64_t before = self.w.offset, needed
+        cdef int refused = 0, status = LL_OK
+        cdef size_t i = first
+        if self.w.size == 0:
+            return first
+        with nogil:
+            while i < n and status == LL_OK:
+                needed = K.needs(&self.w, <uint64_t> lengths[i])
+                if needed == 0:
+                    break
+                if needed > self.w.room:
+                    status = room_for(&self.w, needed)
+                    continue
+                i = <size_t> K.append(&self.w, kind, p, offsets, lengths, sources, i, n)
+                refused = write_stage(&self.w, self.fd)
+                if refused:
+                    break
+        if refused or status != LL_OK:
+            self._undo(before)
+            if refused:
+                raise OSError(refused, strerror(refused).decode())
+            raise MemoryError(f"a stage of {needed} bytes")
+        if i > first:
+            K.publish(&self.w, self.w.start + self.w.offset)
+        return i
+
+    cdef void _undo(self, uint64_t before) noexcept:
+        """What was written since is no record: zeros stand in the place of the first."""
+        cdef uint64_t after = self.w.offset
+        self.w.offset = before
+        self.w.filled = 0
+        if after > before:
+            memset(self.w.stage, 0, LL_RECORD_HEADER)
+            write_all(self.fd, self.w.stage, LL_RECORD_HEADER, before)

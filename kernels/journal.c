@@ -2,10 +2,12 @@
  *
  *     offset            +24                     +24+length      multiple of 8
  *     | commit pos src crc | payload ............... | zeros |
- *     ^ written last, in one store with release
  *
- * A killed process leaves whole stores behind, in order: either the commit word is there and all of the record with it, or the
- * record does not exist. After a power cut pages are missing in any order; then the crc decides. */
+ * Readers of this process look no further than `end`, which is published when all of the record is in the file. A process that
+ * is killed within a write leaves a part of it behind, and a power cut takes pages in any order: then the crc decides.
+ *
+ * Records are written with pwrite and not through a map: a page that the kernel has brought to the disk costs a map a fault of
+ * about a microsecond when it is written again, and whoever syncs another file waits for these. */
 #include "journal.h"
 
 #include "wire.h"
@@ -33,7 +35,7 @@ static inline uint64_t area_end(uint64_t size) { return size - LL_SEGMENT_HEADER
 
 /* ---- the segment's header ---- */
 
-static void format(uint8_t *base, ll_segment *seg) {
+static void format(uint8_t *header, ll_segment *seg) {
     uint8_t h[LL_SEGMENT_HEADER] = "LLJ1";
     seg->version = LL_JOURNAL_VERSION;
     STORE(uint32_t, h + 4, seg->version);
@@ -42,8 +44,7 @@ static void format(uint8_t *base, ll_segment *seg) {
     STORE(uint64_t, h + 24, seg->salt);
     seg->seed = crc32c(0, h, AT_SEGMENT_CRC);
     STORE(uint32_t, h + AT_SEGMENT_CRC, seg->seed);
-    memcpy(base, h, sizeof h);
-    memcpy(base + area_end(seg->size), h, sizeof h);
+    memcpy(header, h, sizeof h);
 }
 
 static int header_at(const uint8_t *h, ll_segment *seg) {
@@ -67,7 +68,7 @@ static int inspect(const uint8_t *base, uint64_t len, ll_segment *seg) {
 /* ---- writing ---- */
 
 static long fit(const ll_writer *w, const int64_t *offsets, const int64_t *lengths, size_t n, uint64_t buf_len, uint64_t fresh) {
-    uint64_t at = w->base ? w->offset : 0, stop = w->base ? area_end(w->size) : 0;
+    uint64_t at = w->size ? w->offset : 0, stop = w->size ? area_end(w->size) : 0;
     uint64_t room = fresh - 2 * LL_SEGMENT_HEADER;
     long segments = 0;
     for (size_t i = 0; i < n; i++) {
@@ -98,28 +99,32 @@ static void put(uint8_t *at, uint32_t seed, uint64_t position, uint8_t kind, uin
     STORE(uint32_t, h + AT_RECORD_CRC, record_crc(seed, h, payload, length));
     if (length) memcpy(at + LL_RECORD_HEADER, payload, length);
     memset(at + LL_RECORD_HEADER + length, 0, span - LL_RECORD_HEADER - length);
-    memcpy(at + 8, h + 8, LL_RECORD_HEADER - 8);
-    __atomic_store_n((uint64_t *)(void *)at, commit, __ATOMIC_RELEASE);
+    memcpy(at, h, LL_RECORD_HEADER);
+}
+
+static uint64_t needs(const ll_writer *w, uint64_t length) {
+    uint64_t span = span_of(length);
+    return w->size && span <= area_end(w->size) - w->offset - w->filled ? span : 0;
+}
+
+static void stage(ll_writer *w, uint8_t kind, uint32_t source, const uint8_t *payload, uint64_t length) {
+    put(w->stage + w->filled, w->seed, w->start + w->offset + w->filled, kind, source, payload, length);
+    w->filled += span_of(length);
 }
 
 static long append(ll_writer *w, uint8_t kind, const uint8_t *buf, const int64_t *offsets, const int64_t *lengths,
                    const uint32_t *sources, size_t first, size_t n) {
     size_t i = first;
-    if (!w->base) return (long)i;
     for (; i < n; i++) {
-        uint64_t length = (uint64_t)lengths[i], span = span_of(length);
-        if (span > area_end(w->size) - w->offset) break;
-        put(w->base + w->offset, w->seed, w->start + w->offset, kind, sources[i], buf + offsets[i], length);
-        w->offset += span;
+        uint64_t span = needs(w, (uint64_t)lengths[i]);
+        if (!span || span > w->room - w->filled) break;
+        stage(w, kind, sources[i], buf + offsets[i], (uint64_t)lengths[i]);
     }
-    if (i > first) __atomic_store_n(&w->end, w->start + w->offset, __ATOMIC_RELEASE);
     return (long)i;
 }
 
 static void seal(ll_writer *w) {
-    if (w->base && area_end(w->size) - w->offset >= LL_RECORD_HEADER)
-        put(w->base + w->offset, w->seed, w->start + w->offset, LL_KIND_END, 0, NULL, 0);
-    w->base = NULL;
+    if (needs(w, 0)) stage(w, LL_KIND_END, 0, NULL, 0);
 }
 
 static uint64_t end(const ll_writer *w) { return __atomic_load_n(&w->end, __ATOMIC_ACQUIRE); }
@@ -208,6 +213,6 @@ static void index_(const uint8_t *base, uint64_t from, size_t n, uint8_t *kinds,
 }
 
 const ll_journal_api LL_FN(ll_journal_api) = {
-    .format = format, .inspect = inspect, .fit = fit, .append = append, .seal = seal, .end = end, .publish = publish, .walk = walk,
-    .resume = resume, .trace = trace, .count = count, .index = index_, .crc32c = crc32c,
+    .format = format, .inspect = inspect, .fit = fit, .append = append, .needs = needs, .seal = seal, .end = end, .publish = publish,
+    .walk = walk, .resume = resume, .trace = trace, .count = count, .index = index_, .crc32c = crc32c,
 };

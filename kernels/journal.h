@@ -1,4 +1,4 @@
-/* The segments of the frame journal: records in a preallocated file, written through a shared memory map.
+/* The segments of the frame journal: records in a preallocated file, written a stage at a time and read through a map.
  *
  * A segment of `size` bytes holds the logical positions [start, start + size); byte b of the file is position start + b.
  *
@@ -34,27 +34,33 @@ typedef struct {
     int repaired;           /* one of the two copies was unreadable */
 } ll_segment;
 
-/* One writer. `end` is the only word another thread may read, and only through `end()`. */
+/* One writer. `end` is the only word another thread may read, and only through `end()`.
+ *
+ *     file   | ... records ... |<- offset                 |
+ *     stage                    | filled bytes | room      |    whoever owns the file writes them there, then publishes */
 typedef struct {
-    uint8_t *base;   /* map of the segment being written; NULL: none */
-    uint64_t start, size;
-    uint64_t offset; /* where the next record goes */
-    uint64_t end;    /* position after the last published record */
+    uint8_t *stage;          /* at least 24 bytes */
+    uint64_t room, filled;
+    uint64_t start, size;    /* of the segment being written; size 0: none */
+    uint64_t offset;         /* of the file: where the stage goes */
+    uint64_t end;            /* position after the last published record */
     uint32_t seed;
 } ll_writer;
 
 typedef struct {
-    /* Writes both copies of the header; seg->start, size and salt are given, version and seed are filled in. */
-    void (*format)(uint8_t *base, ll_segment *seg);
+    /* Makes the header (64 bytes); seg->start, size and salt are given, version and seed are filled in. */
+    void (*format)(uint8_t *header, ll_segment *seg);
     /* Reads the header, or its copy at the end; LL_STATE where neither is sound. The version is the caller's to judge. */
     int (*inspect)(const uint8_t *base, uint64_t len, ll_segment *seg);
     /* How many fresh segments of `fresh` bytes n records need beyond the one being written.
      * LL_SHAPE: a payload outside the buffer; LL_RANGE: one that no segment can hold. */
     long (*fit)(const ll_writer *w, const int64_t *offsets, const int64_t *lengths, size_t n, uint64_t buf_len, uint64_t fresh);
-    /* Writes records first..n-1 until the segment is full and publishes them; the index of the first one not written. */
+    /* Puts records first..n-1 on the stage until that or the segment is full; the index of the first one left. */
     long (*append)(ll_writer *w, uint8_t kind, const uint8_t *buf, const int64_t *offsets, const int64_t *lengths,
                    const uint32_t *sources, size_t first, size_t n);
-    /* Writes the end mark and lets go of the segment. */
+    /* Bytes of stage that the next record of this length takes; 0: the segment has no room for it. */
+    uint64_t (*needs)(const ll_writer *w, uint64_t length);
+    /* Puts the end mark on the empty stage, where the segment has room for one. */
     void (*seal)(ll_writer *w);
     /* Position after the last published record; what lies before it may be read (acquire). */
     uint64_t (*end)(const ll_writer *w);

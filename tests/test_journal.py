@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import struct
 import subprocess
@@ -575,3 +576,52 @@ def test_no_room_on_the_disk(tmp_path, monkeypatch):
         monkeypatch.undo()
         j.append_batch(FRAME, *batch(b"y", b"z" * 3000))
         assert payloads(j) == [b"x" * 3000, b"y", b"z" * 3000]
+
+
+def test_a_disk_that_refuses_a_write_loses_nothing_that_was_said(tmp_path):
+    """RLIMIT_FSIZE refuses the write behind an offset, as a bad place of the disk does; then it is lifted."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    said: list[bytes] = []
+
+    def some(n: int) -> tuple[bytes, np.ndarray, np.ndarray, np.ndarray]:
+        bodies = [f"{len(said) + k:05d}".encode() * 40 for k in range(n)]
+        lengths = np.full(n, 200, np.int64)
+        return b"".join(bodies), np.cumsum(lengths) - lengths, lengths, np.zeros(n, np.uint32)
+
+    def keep(j: Journal, n: int) -> None:
+        batch = some(n)
+        j.append_batch(FRAME, *batch)
+        said.extend(batch[0][k * 200 : k * 200 + 200] for k in range(n))
+
+    with Journal(tmp_path / "j", budget_bytes=8 << 16, segment_bytes=1 << 16) as j:
+        keep(j, 50)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16384, hard))
+        end = j.end
+        try:
+            with pytest.raises(StoreError, match="the journal"):
+                j.append_batch(FRAME, *some(100))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert j.end == end and [bytes(j.read(0).payload(k)) for k in range(50)] == said
+        with pytest.raises(StoreError):  # said once, as a refused sync is
+            j.sync()
+        keep(j, 100)  # in another segment
+        j.append(COMMAND, b"c")
+    with Journal(tmp_path / "j", budget_bytes=8 << 16, segment_bytes=1 << 16) as j:
+        found, at = [], 0
+        while len(part := j.read(at)):
+            found += [bytes(part.payload(k)) for k in range(len(part))]
+            at = part.next
+        assert found == [*said, b"c"]
+
+
+def test_a_record_larger_than_the_stage(tmp_path):
+    with Journal(tmp_path / "j", budget_bytes=4 << 20, segment_bytes=1 << 20) as j:
+        large, small = os.urandom(700_001), b"small"
+        for body in (small, large, small, large, small):
+            j.append(FRAME, body)
+        found, at = [], 0
+        while len(part := j.read(at)):
+            found += [bytes(part.payload(k)) for k in range(len(part))]
+            at = part.next
+        assert found == [small, large, small, large, small]

@@ -64,6 +64,14 @@ def write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
+def write_all_at(fd: int, data: bytes, offset: int) -> None:
+    """As `write_all`, at a place of the file."""
+    view = memoryview(data)
+    while view:
+        done = os.pwrite(fd, view, offset)
+        view, offset = view[done:], offset + done
+
+
 def set_aside(path: Path, family: str) -> Path:
     """Rename a damaged file to ``<name>.<count>.bad``; only the newest KEEP_BAD of its ``family`` (a glob) are kept.
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,11 +132,14 @@ class Journal:
     def append(self, kind: int, payload: bytes, source: int = 0) -> int:
         """Keep one record; the position after it. Raises as `append_batch`."""
         self._check(kind)
-        if not self._writer.append_one(kind, payload, source):
+        with self._written():
+            done = self._writer.append_one(kind, payload, source)
+        if not done:
             one = np.zeros(1, np.int64), np.array([len(payload)], np.int64), np.array([source], np.uint32)
             self._reserve(self._writer.fit(payload, *one, self.segment_bytes), 1)
             self._roll()
-            self._writer.append_one(kind, payload, source)
+            with self._written():
+                self._writer.append_one(kind, payload, source)
         return self.end
 
     def append_batch(self, kind: int, buf: Any, offsets: Any, lengths: Any, sources: Any) -> int:
@@ -161,7 +166,8 @@ class Journal:
         BufferError
             The budget is spent and nothing was written: release, or stop reading from the line.
         StoreError
-            The disk gives no room for a new segment; nothing was written.
+            The disk gives no room for a new segment; nothing was written. Or it refused to take the records, and then those
+            that filled a segment before stand: say all of them again, frames are known by their numbers.
         ValueError
             A kind, an offset or a length outside its range; nothing was written.
         """
@@ -172,10 +178,12 @@ class Journal:
         needed = self._writer.fit(data, *at, self.segment_bytes)
         if needed:
             self._reserve(needed, len(at[0]))
-        done = self._writer.append(kind, data, *at, 0)
+        with self._written():
+            done = self._writer.append(kind, data, *at, 0)
         while done < len(at[0]):
             self._roll()
-            done = self._writer.append(kind, data, *at, done)
+            with self._written():
+                done = self._writer.append(kind, data, *at, done)
         return self.end
 
     def sync(self) -> int:
@@ -286,7 +294,7 @@ class Journal:
         if found.goes_on:
             last = self._active = found.segments[-1]
             offset, last.tail = last.tail or HEADER, None
-            self._writer.open(last.map, last.start, last.seed, offset)
+            self._open(last, offset)
             self._writer.end = max(begin, last.start + offset)
             if begin > last.start + offset:  # the power took a tail that a snapshot has seen: its positions stay taken
                 self.problems.append(f"the journal ends at {last.start + offset}, before the snapshot at {begin}")
@@ -316,12 +324,28 @@ class Journal:
     def _roll(self) -> None:
         self._finish()
         s = self._active = self._chain.extend()
-        self._writer.open(s.map, s.start, s.seed, HEADER)
+        self._open(s, HEADER)
         if self.durability == "disk":
             try:
                 disk.fsync_directory(self.directory)
             except OSError as e:
                 self._fail(s, e)
+
+    def _open(self, s: Segment, offset: int) -> None:
+        try:
+            self._writer.open(s.path, s.start, s.size, s.seed, offset)
+        except OSError as e:
+            raise StoreError(e.errno, f"{s.path}: {e.strerror}") from e
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        """The disk's refusal leaves as StoreError, and the writer leaves the segment."""
+        try:
+            yield
+        except OSError as e:
+            if self._active is not None:
+                self._fail(self._active, e)
+            raise StoreError(e.errno, f"the journal: {e.strerror}") from e
 
     def _finish(self) -> None:
         """End the segment being written. With "disk" it is made durable first, so that a hole can only be damage."""
@@ -329,7 +353,10 @@ class Journal:
         if s is None:
             return
         tail = self._writer.offset
-        self._writer.seal()
+        try:
+            self._writer.seal()
+        except OSError as e:
+            self._fail(s, e)
         s.tail = tail
         if self.durability == "disk" and not s.failed:
             self._sync_segment(s)

@@ -11,6 +11,7 @@ An earlier segment was finished, so what is unsound in it is damage; sound recor
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,7 +92,8 @@ def _open(path: Path) -> tuple[Segment, int, bool, int]:
         raise StoreError(e.errno, f"unreadable, {e.strerror}") from e
     s.start, s.seed = start, seed
     if repaired:
-        s.map.format(start, salt)
+        with suppress(OSError):  # the other copy will do
+            s.format(start, salt)
     offset, _, sealed = kernel.walk(data, start, size, seed, HEADER)
     return s, offset, sealed, length
 
@@ -125,10 +127,10 @@ def _cut(found: Found, s: Segment, offset: int, length: int) -> None:
     torn = last - offset
     if torn <= 0:
         return
-    s.map.zero(offset, last)
     found.torn += torn
     found.problems.append(f"{s.path.name}: torn tail, {torn} bytes cut at position {s.start + offset}")
     try:
+        s.zero(offset, last)
         s.sync()  # or the next power cut could bring them back
     except OSError as e:
         s.failed = True
