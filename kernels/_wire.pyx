@@ -105,6 +105,46 @@ def parse_batch(const uint8_t[::1] data, const int64_t[::1] offsets, const int64
     return out
 
 
+cdef bint is_one_of(uint32_t device, const uint32_t *devices, size_t n) noexcept nogil:
+    cdef size_t low = 0, high = n, mid
+    while low < high:
+        mid = low + (high - low) // 2
+        if devices[mid] < device:
+            low = mid + 1
+        else:
+            high = mid
+    return low < n and devices[low] == device
+
+
+def heads(const uint8_t[::1] data, const int64_t[::1] offsets, const int64_t[::1] lengths, const uint32_t[::1] devices):
+    """Which of ``data[offset : offset + length]`` look like frames of ``devices`` (rising), and their headers.
+
+    int64[m] and uint8[m, 64]. Nothing is checked but the magic and the device: it is for what was checked before.
+    """
+    cdef Py_ssize_t i, n = offsets.shape[0], size = data.shape[0], m = 0
+    cdef size_t n_devices = devices.shape[0]
+    if lengths.shape[0] != n:
+        raise ValueError(f"offsets and lengths must be of one length, got {n} and {lengths.shape[0]}")
+    which, found = np.empty(n, np.int64), np.empty((n, 64), np.uint8)
+    if n == 0 or n_devices == 0 or size == 0:
+        return which[:0], found[:0]
+    cdef int64_t[::1] places = which
+    cdef uint8_t[:, ::1] copies = found
+    cdef const uint8_t *p
+    cdef uint32_t device
+    with nogil:
+        for i in range(n):
+            if lengths[i] < 64 or offsets[i] < 0 or offsets[i] > size - lengths[i]:
+                continue
+            p = &data[offsets[i]]
+            memcpy(&device, p + 8, 4)
+            if is_one_of(device, &devices[0], n_devices) and p[0] == 76 and p[1] == 76 and p[2] == 70 and p[3] == 49:  # LLF1
+                memcpy(&copies[m, 0], p, 64)
+                places[m] = i
+                m += 1
+    return which[:m], found[:m]
+
+
 def next_frame(const uint8_t[::1] data, Py_ssize_t at):
     """``(offset, length)`` of the first sound frame of a capture at or after ``at``; ``(size, 0)`` where there is no more."""
     cdef Py_ssize_t size = data.shape[0]

@@ -646,3 +646,20 @@ int main(void) {{
     return 0;
 }}
 """
+
+
+def test_heads_finds_the_frames_of_some_devices():
+    rng = np.random.default_rng(5)
+    frames = [wire.pack(np.zeros((1, 3), np.float32), device=int(d), seq=k, sample_index=0, t0_ns=10**18, rate=10)
+              for k, d in enumerate(rng.integers(0, 5, 200))]
+    frames[7], frames[9] = b"LLF", b"XXXX" + frames[9][4:]
+    lengths = np.array([len(f) for f in frames], np.int64)
+    offsets = np.cumsum(lengths) - lengths
+    data = np.frombuffer(b"".join(frames), np.uint8)
+    which, heads = _wire.heads(data, offsets, lengths, np.array([1, 4], np.uint32))
+    sound = [k for k, f in enumerate(frames) if f[:4] == b"LLF1" and int.from_bytes(f[8:12], "little") in (1, 4)]
+    assert which.tolist() == sound and [bytes(h) for h in heads] == [frames[k][:64] for k in sound]
+    assert _wire.heads(data, offsets + data.size, lengths, np.array([1, 4], np.uint32))[0].size == 0  # beyond the buffer
+    assert _wire.heads(data, offsets, lengths, np.zeros(0, np.uint32))[0].size == 0
+    with pytest.raises(ValueError, match="one length"):
+        _wire.heads(data, offsets, lengths[:3], np.array([1], np.uint32))
