@@ -116,17 +116,19 @@ cdef bint is_one_of(uint32_t device, const uint32_t *devices, size_t n) noexcept
     return low < n and devices[low] == device
 
 
-def heads(const uint8_t[::1] data, const int64_t[::1] offsets, const int64_t[::1] lengths, const uint32_t[::1] devices):
-    """Which of ``data[offset : offset + length]`` look like frames of ``devices`` (rising), and their headers.
+def heads(const uint8_t[::1] data, const int64_t[::1] offsets, const int64_t[::1] lengths, const uint32_t[::1] devices=None):
+    """Which of ``data[offset : offset + length]`` look like frames of ``devices`` (rising; None: all), and their headers.
 
     int64[m] and uint8[m, 64]. Nothing is checked but the magic and the device: it is for what was checked before.
     """
     cdef Py_ssize_t i, n = offsets.shape[0], size = data.shape[0], m = 0
-    cdef size_t n_devices = devices.shape[0]
+    cdef size_t n_devices = devices.shape[0] if devices is not None else 0
+    cdef bint everyone = devices is None
+    cdef const uint32_t *wanted = &devices[0] if n_devices else NULL
     if lengths.shape[0] != n:
         raise ValueError(f"offsets and lengths must be of one length, got {n} and {lengths.shape[0]}")
     which, found = np.empty(n, np.int64), np.empty((n, 64), np.uint8)
-    if n == 0 or n_devices == 0 or size == 0:
+    if n == 0 or size == 0 or (n_devices == 0 and not everyone):
         return which[:0], found[:0]
     cdef int64_t[::1] places = which
     cdef uint8_t[:, ::1] copies = found
@@ -138,7 +140,7 @@ def heads(const uint8_t[::1] data, const int64_t[::1] offsets, const int64_t[::1
                 continue
             p = &data[offsets[i]]
             memcpy(&device, p + 8, 4)
-            if is_one_of(device, &devices[0], n_devices) and p[0] == 76 and p[1] == 76 and p[2] == 70 and p[3] == 49:  # LLF1
+            if (everyone or is_one_of(device, wanted, n_devices)) and p[0] == 76 and p[1] == 76 and p[2] == 70 and p[3] == 49:  # LLF1
                 memcpy(&copies[m, 0], p, 64)
                 places[m] = i
                 m += 1

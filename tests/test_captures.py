@@ -18,6 +18,7 @@ from lifeline_core.model import NS, Alarm
 from lifeline_core.service import FeedClient, Service
 from lifeline_core.service.archivist import AHEAD, Archivist
 from lifeline_core.service.log import Log
+from lifeline_core.service.sieve import Spans
 from lifeline_core.store.captures import About, Captures
 from lifeline_core.store.journal import FRAME, Journal
 from tests.service_city import DEVICE, T0, city_text, frame, make_city, read_all, running, until
@@ -152,6 +153,41 @@ def test_from_a_minute_before_to_the_clear_across_passes(parts) -> None:  # type
     assert found.whole and found.finished and seqs(data) == list(range(40, 106))
     (again, *_) = alarms_of(city, [data[at : at + n] for at, n in wire.read_capture(data)])
     assert again == raised  # the same id, the same everything
+
+
+def test_stretches_without_anything_of_an_alarm_are_passed_over(parts, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """Many segments, alarms one after the other: each is sought in few of them, and all its frames are found."""
+    city, journal, captures = parts
+    frames = [frame(s, value=30.0 if s % 400 >= 390 else 1.0) for s in range(2500)]
+    said = alarms_of(city, frames)
+    raised, cleared = [a for a in said if a.revision == 1], [a for a in said if a.process == "cleared"]
+    write(journal, [f for pair in zip(frames, [frame(s, device=9) for s in range(2500)], strict=True) for f in pair])
+    archivist = Archivist(city, journal, captures, Log())
+    reads: list[int] = []
+    read = journal.read
+    monkeypatch.setattr(journal, "read", lambda *a: (reads.append(a[0]), read(*a))[1])
+    counts = []
+    for one, over in zip(raised, cleared, strict=True):
+        archivist.hear([one, over])
+        archivist.step()
+        begin, end = (int(t - T0) // NS for t in (one.onset_ns - 60 * NS, over.updated_ns))
+        found, data = captures.read(one.alarm_id)
+        assert found.whole and found.finished and seqs(data) == list(range(begin, end + 1))
+        counts.append(len(reads))
+        reads.clear()
+    segments = len([p for p in journal.directory.iterdir() if p.name.startswith("segment-")])
+    assert len(raised) == 6 and segments >= 6 and counts[0] >= segments and max(counts[1:]) <= 5
+
+
+def test_where_a_device_has_frames(parts) -> None:  # type: ignore[no-untyped-def]
+    _, journal, _ = parts
+    write(journal, [frame(s) for s in range(10)] + [frame(s, device=9) for s in range(50, 52)] + [b"no frame at all" * 9])
+    spans = Spans(journal.read(0))
+    ask = [spans.has({d}, T0 + a * NS, T0 + b * NS) for d, a, b in
+           [(DEVICE, 9, 30), (DEVICE, 11, 30), (9, 9, 30), (9, 51, 51), (9, 40, 60), (8, 0, 60), (2**32 - 1, 0, 60)]]
+    assert ask == [True, False, False, True, True, False, False]
+    assert not Spans(journal.read(journal.end)).has({DEVICE}, 0, T0 * 2)
+    assert journal.stretch(0) is None  # it is still written to
 
 
 def test_a_capture_that_comes_too_late_says_so(parts) -> None:  # type: ignore[no-untyped-def]

@@ -21,7 +21,7 @@ from typing import Any
 from lifeline_core.errors import LifelineError
 from lifeline_core.model import NS, Alarm, City
 from lifeline_core.service.log import Log
-from lifeline_core.service.sieve import Sieve
+from lifeline_core.service.sieve import Sieve, Spans
 from lifeline_core.store.captures import About, Captures
 from lifeline_core.store.journal import Journal
 
@@ -41,6 +41,7 @@ class Archivist:
         self._heard: deque[Alarm] = deque()
         self._until: dict[str, int] = {}  # a capture ends when the journal was looked through up to here
         self._since: dict[str, float] = {}
+        self._spans: dict[int, Spans] = {}  # of finished stretches of the journal, by their beginning
         self.missed = 0  # alarms without a capture
         self.failed = 0
 
@@ -114,25 +115,41 @@ class Archivist:
         if position < self._journal.first:  # it was needed elsewhere
             for about in captures.open.values():
                 about.whole = about.whole and about.position >= self._journal.first
+        self._spans = {first: spans for first, spans in self._spans.items() if first >= self._journal.first}
         while position < stop:
-            records = self._journal.read(position, READ_BYTES)
-            if records.next == position:
+            position, before = self._go_on(position), position
+            if position == before:
                 break
-            self._share(records, records.next)
-            position = records.next
         for alarm_id in list(captures.open):
             captures.note(alarm_id, max(position, captures.open[alarm_id].position))
             if self._over(captures.open[alarm_id], position):
                 captures.finish(alarm_id)
                 self._until.pop(alarm_id, None), self._since.pop(alarm_id, None)
 
+    def _go_on(self, position: int) -> int:
+        """Look through one read of the journal, or pass over a stretch in which nobody can find anything; where to go on."""
+        stretch = self._journal.stretch(position)
+        spans = self._spans.get(stretch[0]) if stretch and position <= stretch[0] else None
+        if stretch and spans and not any(
+            spans.has({device for device, _ in about.numbers}, about.from_ns, _last(about))
+            for about in self._captures.open.values() if about.position < stretch[1]
+        ):
+            for about in self._captures.open.values():
+                about.position = max(about.position, stretch[1])
+            return stretch[1]
+        records = self._journal.read(position, READ_BYTES)
+        if records.next > position:
+            if stretch == (records.origin, records.next) and not spans:
+                self._spans[records.origin] = Spans(records)
+            self._share(records, records.next)
+        return records.next
+
     def _share(self, records: Any, end: int) -> None:
         waiting = [(name, about) for name, about in self._captures.open.items() if about.position < end]
         sieve = Sieve(records, {device for _, about in waiting for device, _ in about.numbers})
         for alarm_id, about in waiting:
-            last = about.to_ns if about.to_ns is not None else about.from_ns + BEFORE_NS + LONGEST_S * NS
             begin = max(0, about.position - records.origin)
-            frames = list(sieve.frames(about.numbers, about.from_ns, last, begin))
+            frames = list(sieve.frames(about.numbers, about.from_ns, _last(about), begin))
             if frames:
                 self._captures.add(alarm_id, frames)
             about.position = end
@@ -144,3 +161,8 @@ class Archivist:
         if time.monotonic() - since > LONGEST_S:
             about.to_ns, about.whole = about.from_ns + BEFORE_NS + LONGEST_S * NS, False
         return not about.whole and (about.to_ns is not None or about.bytes > self._captures.longest_bytes // 2)
+
+
+def _last(about: About) -> int:
+    """Until when a capture wants frames."""
+    return about.to_ns if about.to_ns is not None else about.from_ns + BEFORE_NS + LONGEST_S * NS

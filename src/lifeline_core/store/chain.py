@@ -67,6 +67,16 @@ class Chain:
                     return s, offset, limit, memoryview(s.map)
         return None
 
+    def stretch(self, position: int) -> tuple[int, int] | None:
+        """[first, next) of the finished segment, without holes, that holds the next record at or after ``position``."""
+        with self.guard:
+            for s in self.segments[max(0, bisect_right(self.segments, position, key=_start) - 1) :]:
+                if s.tail is None or s.holes:
+                    return None
+                if HEADER < s.tail and position < s.start + s.tail:
+                    return s.start + HEADER, s.start + s.tail
+        return None
+
     def reserve(self, n: int) -> bool:
         """Have ``n`` spares at hand; False where the budget does not allow it. StoreError: the disk has no room.
 

@@ -232,6 +232,13 @@ class Journal:
         kinds, offsets, lengths, sources, after = kernel.records(s.map, s.start, offset, limit, max_bytes)
         return Records(kinds, offsets, lengths, sources, view[offset:after], s.start + after, s.start + offset)
 
+    def stretch(self, position: int) -> tuple[int, int] | None:
+        """[first, next) of the finished segment with the next record at or after ``position``: what is there never changes.
+
+        None where that segment is still written to, or has holes.
+        """
+        return self._chain.stretch(position)
+
     @property
     def first(self) -> int:
         """The oldest position still kept."""

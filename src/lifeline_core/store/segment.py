@@ -16,7 +16,6 @@ from lifeline_core.store import disk
 
 HEADER: int = kernel.SEGMENT_HEADER
 FAMILY = "segment-*"
-_ZEROS = bytes(1 << 20)
 
 
 def start_of(path: Path) -> int:
@@ -52,14 +51,12 @@ class Segment:
 
     @classmethod
     def make(cls, directory: Path, size: int) -> Segment:
-        """A new spare with all its blocks allocated and written, so that records cannot run out of disk."""
+        """A new spare with all its blocks allocated, so that records cannot run out of disk."""
         path = directory / f"spare-{os.urandom(8).hex()}.llj"
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
             try:
                 os.posix_fallocate(fd, 0, size)
-                for done in range(0, size, len(_ZEROS)):
-                    disk.write_all(fd, _ZEROS[: size - done])
             finally:
                 os.close(fd)
             return cls(path, size)
