@@ -2,12 +2,13 @@
 
 ::
 
-    python -m bench.bench_path [--json] [--devices 16] [--frames 64000] [--rounds 5] [--encoding int24] [--transport tcp]
+    python -m bench.bench_path [--json] [--devices 16] [--frames 32000] [--rounds 15] [--encoding int24] [--transport tcp]
 
     sender process --- DEALER, acks ---> the service: journal, all bridge detectors, outbox, PUB ---> alarms heard here
     (bench/sender.c)   \\-- PUSH -------> `for _ in range(n): socket.recv_multipart()`
 
-The same frames go to both, in turns (A B A B); the ratio is the median of the ratios of the turns. A blow is planted in
+The same frames go to both, in turns (A B, B A, A B, so that what drifts meets both); the ratio is the median of the ratios
+of the turns, and so is the receive thread's share of the bare thread's processor time (bench/threads.py). A blow is planted in
 the last but one frame of every device; `bridge.shock` can speak of it only with the last one. A turn's time runs from the
 first frame handed to ZeroMQ to the last of these alarms received from the live view, so every frame has gone through
 journal and detectors; the counters of the feed are held against what was sent at the end.
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 if not __package__:  # run as a file
     sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -32,6 +34,7 @@ from bench.bridge import APART, DETECTORS, TOGETHER, Bridge
 from bench.course import Course, opened
 from bench.parts import BATCHES, EngineAlone, by_detector, engine_alone, journal_alone
 from bench.report import show
+from bench.threads import BARE, table
 
 KINDS = {"detectors": DETECTORS, "together": TOGETHER, "apart": APART}
 
@@ -39,11 +42,12 @@ KINDS = {"detectors": DETECTORS, "together": TOGETHER, "apart": APART}
 def measure(
     bridge: Bridge,
     *,
-    frames: int = 64_000,
-    rounds: int = 5,
+    frames: int = 32_000,
+    rounds: int = 15,
     latency_s: float = 8.0,
     transport: str = "tcp",
     connections: int | None = None,
+    parts: bool = True,
 ) -> dict[str, Any]:
     """Everything, as a map that JSON takes."""
     frames = frames // bridge.devices * bridge.devices
@@ -63,10 +67,14 @@ def measure(
         path.warm_up(frames)
         path.turns(frames, rounds)
         found["path"] = path.figures()
-        found["receive_us_per_frame"] = min(path.bare_turn("loop") for _ in range(3)) / frames * 1e6
+        for _ in range(3):
+            path.bare_turn("loop")
+        found["receive_us_per_frame"] = path.threads["loop"][BARE]
         half = found["path"]["service_frames_per_s"] / 2
         found["latency"] = [path.latency(half, latency_s, busy=busy) for busy in (False, True)] if latency_s else []
         found["stats"] = {k: v for k, v in path.check().items() if v}
+    if not parts:
+        return found
     found["engine"] = engine_alone(bridge, frames)
     found["detectors"] = by_detector(bridge, min(frames, 32_768))
     found["journal"] = journal_alone(bridge, min(frames, 32_768))
@@ -87,10 +95,13 @@ def test_path(benchmark: Any, path: Course, capsys: pytest.CaptureFixture[str]) 
     """Socket to alarm, turn about with the bare loop: the time is the service's, the ratio in the extra information."""
 
     def prepare() -> None:
+        if path.services:
+            path.note()
         path.make(32_000)
         path.bare_turn()
 
     benchmark.pedantic(path.service_turn, setup=prepare, rounds=4)
+    path.note()
     figures = path.figures()
     latency = [path.latency(figures["service_frames_per_s"] / 2, 3.0, busy=busy) for busy in (False, True)]
     path.check()
@@ -111,8 +122,9 @@ def main() -> int:
     ask = argparse.ArgumentParser(description="Frames from socket to alarm, beside a bare pyzmq loop that only receives.")
     ask.add_argument("--devices", type=int, default=16, help="loggers with four channels each")
     ask.add_argument("--connections", type=int, help="sockets of the sender; by default one a device")
-    ask.add_argument("--frames", type=int, default=64_000, help="of one turn")
-    ask.add_argument("--rounds", type=int, default=5)
+    ask.add_argument("--frames", type=int, default=32_000, help="of one turn")
+    ask.add_argument("--rounds", type=int, default=15, help="turns of both; medians over them stand in the tables")
+    ask.add_argument("--parts", action=argparse.BooleanOptionalAction, default=True, help="engine and journal by themselves too")
     ask.add_argument("--encoding", choices=["int24", "float32"], default="int24")
     ask.add_argument("--watch", choices=sorted(KINDS), default="detectors",
                      help="detectors: girder profile, shock, health; together: frequencies too; apart: by a watch of their own")
@@ -127,8 +139,11 @@ def main() -> int:
         latency_s=given.latency_s,
         transport=given.transport,
         connections=given.connections,
+        parts=given.parts,
     )
-    show(found, sys.stderr if given.json else sys.stdout)
+    to = sys.stderr if given.json else sys.stdout
+    show(found, to)
+    Console(file=to, width=100).print(table(found["path"]))
     if given.json:
         print(json.dumps(found))
     return 0

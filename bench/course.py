@@ -15,12 +15,15 @@ import zmq
 
 from bench.bridge import CHANNELS, RATE, Bridge
 from bench.ends import End, bare_main, loop_main, service_main
+from bench.parts import DecodeAlone
 from bench.sender import Run, Sender
+from bench.threads import Turn, shares, spent
 from lifeline_core.model import NS, Alarm
 from lifeline_core.service import FeedClient, LiveView
 
 PLANTED_PER_S = 50.0  # blows a second of the clock while latency is measured
 PATIENCE_S = 120.0
+SETTLED_S = 0.02  # and within it less than a tenth of processor time: the turn's work is done
 WARM_BYTES = 832 << 20  # the journal keeps half of its 1 GiB, and a quarter until the next snapshot, before it uses a segment again
 
 
@@ -32,8 +35,10 @@ class Course:
         self.sent = 0  # frames the service was given
         self.services: list[float] = []
         self.bares: list[float] = []
-        self.threads: dict[str, float] = {}
+        self.rounds: list[Turn] = []
+        self.threads: dict[str, dict[str, float]] = {}  # of the last turn of each end, us a frame
         self.runs: list[Run] = []
+        self._decode = DecodeAlone(bridge)
         self._open = ExitStack()
 
         def address(name: str) -> str:
@@ -81,9 +86,7 @@ class Course:
                 wanted.discard(_device(alarm))
         run = self.sender.result()
         assert run.refused == 0, f"{run.refused} frames were refused"
-        after = self.service.ask("threads")
-        for name, seconds in after.items():
-            self.threads[name] = self.threads.get(name, 0.0) + seconds - before.get(name, 0.0)
+        self._settle("service", before)
         self.sent += self.n
         self.runs.append(run)
         self.services.append((heard - run.first_ns) / NS)
@@ -92,13 +95,26 @@ class Course:
     def bare_turn(self, end: str = "bare") -> float:
         """Seconds from the first frame to the last one received, by a loop that only receives."""
         receiving: End = getattr(self, end)
+        before = receiving.ask("threads")
         assert receiving.ask(self.n) == "ready"
         self.sender.begin(end, acks=False)
         ended = receiving.hear()
         seconds: float = (ended - self.sender.result().first_ns) / NS
+        self._settle(end, before)
         if end == "bare":
             self.bares.append(seconds)
         return seconds
+
+    def _settle(self, end: str, before: dict[str, float]) -> None:
+        """What the threads of an end took, once what a turn leaves behind is done: it must not lie on the next one."""
+        receiving: End = getattr(self, end)
+        after = receiving.ask("threads")
+        for _ in range(100):
+            time.sleep(SETTLED_S)
+            last, after = after, receiving.ask("threads")
+            if sum(spent(last, after).values()) < SETTLED_S / 10:
+                break
+        self.threads[end] = {name: seconds / self.n * 1e6 for name, seconds in spent(before, after).items()}
 
     def warm_up(self, n: int) -> None:
         """Turns that do not count, until the journal recycles its segments: a service is in that state for all its life."""
@@ -106,14 +122,20 @@ class Course:
             self.make(n)
             self.service_turn()
         self.bare_turn()
-        self.services, self.bares, self.runs, self.threads = [], [], [], {}
+        self._decode.us_per_frame()
+        self.services, self.bares, self.runs, self.rounds = [], [], [], []
 
     def turns(self, n: int, rounds: int) -> None:
-        """A B A B."""
-        for _ in range(rounds):
+        """A B, B A, A B: whatever drifts meets both alike."""
+        for k in range(rounds):
             self.make(n)
-            self.service_turn()
-            self.bare_turn()
+            for turn in (self.service_turn, self.bare_turn)[:: 1 if k % 2 == 0 else -1]:
+                turn()
+            self.note()
+
+    def note(self) -> None:
+        """A turn of each is over: what their threads took, and the decoding of as many frames, belong together."""
+        self.rounds.append(Turn(self.threads["service"], self.threads["bare"], self._decode.us_per_frame()))
 
     def _next_alarm(self) -> tuple[Alarm, int]:
         said = self.live.next(PATIENCE_S)
@@ -174,7 +196,6 @@ class Course:
         n, samples = self.n, CHANNELS * RATE
         ratios = [b / s for s, b in zip(self.services, self.bares, strict=True)]
         service, bare = statistics.median(self.services), statistics.median(self.bares)
-        frames = n * len(self.services)
         return {
             "frames": n,
             "rounds": len(ratios),
@@ -188,7 +209,7 @@ class Course:
             "bare_s": self.bares,
             "credit_waits_per_turn": statistics.median(r.waits for r in self.runs),
             "acks_per_turn": statistics.median(r.acks for r in self.runs),
-            "thread_us_per_frame": {k: v / frames * 1e6 for k, v in sorted(self.threads.items()) if v / frames > 5e-8},
+            **shares(self.rounds),
         }
 
 

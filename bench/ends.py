@@ -9,38 +9,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import zmq
 
+from bench.threads import thread_seconds
 from lifeline_core.config import read_city
 from lifeline_core.service import Service, serve
 from lifeline_core.service.bell import Bell
 from lifeline_core.service.receive import open_receiver
 from lifeline_core.service.sockets import end
-
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def thread_seconds() -> dict[str, float]:
-    """Processor time of each thread of this process by its name; those of libraries come under their own."""
-    named = {t.native_id: t.name for t in threading.enumerate()}
-    found: dict[str, float] = {}
-    try:
-        tasks = os.listdir("/proc/self/task")
-    except OSError:
-        return {}
-    for task in tasks:
-        try:
-            text = Path(f"/proc/self/task/{task}/stat").read_text()
-        except OSError:
-            continue
-        own, _, rest = text.partition("(")[2].rpartition(")")
-        fields = rest.split()
-        name = named.get(int(task), own)
-        found[name] = found.get(name, 0.0) + (int(fields[11]) + int(fields[12])) / TICKS
-    return found
 
 
 class _Busy(threading.Thread):
@@ -99,6 +77,9 @@ def bare_main(pipe: Any, address: str) -> None:
     socket.bind(address)
     pipe.send(socket.getsockopt_string(zmq.LAST_ENDPOINT))
     while (n := _next_order(pipe)) is not None:
+        if n == "threads":
+            pipe.send(thread_seconds())
+            continue
         pipe.send("ready")
         for _ in range(n):
             socket.recv_multipart()
@@ -115,6 +96,9 @@ def loop_main(pipe: Any, address: str) -> None:
     receiver, _ = open_receiver(socket, bell.fileno(), arena_bytes=8 << 20)
     pipe.send(socket.getsockopt_string(zmq.LAST_ENDPOINT))
     while (n := _next_order(pipe)) is not None:
+        if n == "threads":
+            pipe.send(thread_seconds())
+            continue
         pipe.send("ready")
         while n > 0:
             n -= len(receiver.drain(200))

@@ -48,6 +48,18 @@ class EngineAlone:
         return (time.thread_time() - began) / (len(batches) * size) * 1e6
 
 
+class DecodeAlone:
+    """The engine with nothing to watch: order, CRC, counts to samples, into the channels' rings."""
+
+    def __init__(self, bridge: Bridge, frames: int = 8192, size: int = 1024) -> None:
+        self._alone = EngineAlone(dataclasses.replace(bridge, watches=(), health=False))
+        self._frames, self._size = frames, size
+
+    def us_per_frame(self) -> float:
+        """Of the next frames."""
+        return self._alone.us_per_frame(self._frames, self._size)
+
+
 def engine_alone(bridge: Bridge, n: int) -> dict[str, Any]:
     """us a frame for each batch size. By least squares: what a call costs whatever is in it (Python, once for each watch), and what
     each frame adds to that (compiled code, and the ends of bins, which are Python too)."""

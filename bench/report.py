@@ -24,14 +24,7 @@ def _path(p: Mapping[str, Any]) -> Table:
         table.add_row(label, f"{rate:,.0f}", f"{p[f'{name}_samples_per_s'] / 1e6:,.1f} M", f"{1e6 / rate:.2f}")
     least, most = min(p["ratios"]), max(p["ratios"])
     table.add_row("ratio, median of the turns", f"{p['ratio']:.3f}", f"{least:.3f} to {most:.3f}", "")
-    return table
-
-
-def _threads(p: Mapping[str, Any]) -> Table:
-    table = _table("Processor time of the service by thread", "thread", "us/frame")
-    for name, us in sorted(p["thread_us_per_frame"].items(), key=lambda row: -row[1]):
-        table.add_row(name, f"{us:.2f}")
-    table.add_row("the sender waited for credit, times a turn", f"{p['credit_waits_per_turn']:,.0f}")
+    table.add_row("the sender waited for credit, times a turn", f"{p['credit_waits_per_turn']:,.0f}", "", "")
     return table
 
 
@@ -72,7 +65,6 @@ def show(found: Mapping[str, Any], to: TextIO) -> None:
         )
         console.print(f"{found['cores']} cores; the load was {found['load']:.1f} before the beginning, 0 is quiet")
     console.print(_path(found["path"]))
-    console.print(_threads(found["path"]))
     if found.get("latency"):
         console.print(_latency(found["latency"]))
     if "engine" in found:

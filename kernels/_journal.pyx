@@ -2,6 +2,7 @@
 # with: wire.c counts.c
 """Files and atomics of the frame journal: maps of segments, the one writer, and records as arrays."""
 
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.errno cimport EINTR, EIO, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -15,6 +16,14 @@ import os
 import numpy as np
 
 from lifeline_core.errors import StoreError, raise_status
+
+cdef extern from "pieces.h":
+    const char *LL_PIECES
+    ctypedef struct ll_pieces:
+        const uint8_t *const *at
+        const int64_t *lengths
+        const uint32_t *sources
+        const long *n
 
 cdef extern from "journal.h":
     ctypedef struct ll_segment:
@@ -30,6 +39,7 @@ cdef extern from "journal.h":
         int (*inspect)(const uint8_t *, uint64_t, ll_segment *) nogil
         long (*fit)(const ll_writer *, const int64_t *, const int64_t *, size_t, uint64_t, uint64_t) nogil
         long (*append)(ll_writer *, uint8_t, const uint8_t *, const int64_t *, const int64_t *, const uint32_t *, size_t, size_t) nogil
+        long (*gather)(ll_writer *, uint8_t, const uint8_t *const *, const int64_t *, const uint32_t *, size_t, size_t) nogil
         uint64_t (*needs)(const ll_writer *, uint64_t) nogil
         void (*seal)(ll_writer *) nogil
         uint64_t (*end)(const ll_writer *) nogil
@@ -241,6 +251,15 @@ cdef int room_for(ll_writer *w, uint64_t bytes_) noexcept nogil:
     return LL_OK
 
 
+cdef const ll_pieces *pieces_of(object capsule, size_t first, size_t last) except NULL:
+    """What a receive loop holds just now, if [first, last) is a part of it."""
+    cdef const ll_pieces *p = <const ll_pieces *> PyCapsule_GetPointer(capsule, LL_PIECES)
+    cdef size_t n = p.n[0]
+    if not first <= last <= n:
+        raise ValueError(f"0 <= first <= last <= {n}, the pieces there are: {first}, {last}")
+    return p
+
+
 cdef class Writer:
     """The one writer. ``end`` may be asked from any thread; everything else belongs to the writing thread."""
 
@@ -309,18 +328,23 @@ cdef class Writer:
         cdef size_t n = offsets.shape[0]
         if <size_t> lengths.shape[0] != n or <size_t> sources.shape[0] != n:
             raise ValueError(f"offsets, lengths and sources are of one length: {n}, {lengths.shape[0]}, {sources.shape[0]}")
-        if n == 0:
-            return 0
+        return self._fit(&offsets[0], &lengths[0], n, buf.shape[0], fresh) if n else 0
+
+    def fit_pieces(self, pieces, size_t first, size_t last, uint64_t fresh):
+        """As `fit`, of the pieces [first, last) of a receive loop."""
+        cdef const ll_pieces *p = pieces_of(pieces, first, last)
+        return self._fit(NULL, p.lengths + first, last - first, 0, fresh)
+
+    cdef long _fit(self, const int64_t *offsets, const int64_t *lengths, size_t n, uint64_t size, uint64_t fresh) except -1:
         cdef long found
-        cdef uint64_t size = buf.shape[0]
         with nogil:
-            found = K.fit(&self.w, &offsets[0], &lengths[0], n, size, fresh)
+            found = K.fit(&self.w, offsets, lengths, n, size, fresh)
         if found == -2:
             raise ValueError(f"every payload lies within the buffer of {size} bytes")
         if found == -3:
             raise ValueError(f"no payload is longer than {fresh - 2 * LL_SEGMENT_HEADER - LL_RECORD_HEADER} bytes, what a "
-                             f"segment of {fresh} bytes can hold: {max(lengths)}")
-        raise_status(found, "journal")
+                             f"segment of {fresh} bytes can hold: {max([lengths[i] for i in range(n)])}")
+        raise_status(<int> found if found < 0 else 0, "journal")
         return found
 
     def append(self, uint8_t kind, const uint8_t[::1] buf, const int64_t[::1] offsets, const int64_t[::1] lengths,
@@ -333,15 +357,23 @@ cdef class Writer:
         cdef size_t n = offsets.shape[0]
         if first >= n:
             return first
-        return self._append(kind, &buf[0] if buf.shape[0] else NULL, &offsets[0], &lengths[0], &sources[0], first, n)
+        return self._append(kind, &buf[0] if buf.shape[0] else NULL, &offsets[0], NULL, &lengths[0], &sources[0], first, n)
+
+    def append_pieces(self, uint8_t kind, pieces, size_t first, size_t last):
+        """As `append`, of the pieces [first, last) of a receive loop, which must have passed `fit_pieces`."""
+        cdef const ll_pieces *p = pieces_of(pieces, first, last)
+        if first == last:
+            return first
+        return self._append(kind, NULL, NULL, p.at, p.lengths, p.sources, first, last)
 
     def append_one(self, uint8_t kind, const uint8_t[::1] payload, uint32_t source):
         """Write and publish one record; False where the segment has no room for it. Raises as `append`."""
         cdef int64_t offset = 0, length = payload.shape[0]
-        return self._append(kind, &payload[0] if length else NULL, &offset, &length, &source, 0, 1) == 1
+        return self._append(kind, &payload[0] if length else NULL, &offset, NULL, &length, &source, 0, 1) == 1
 
-    cdef size_t _append(self, uint8_t kind, const uint8_t *p, const int64_t *offsets, const int64_t *lengths,
-                        const uint32_t *sources, size_t first, size_t n) except? 0:
+    cdef size_t _append(self, uint8_t kind, const uint8_t *p, const int64_t *offsets, const uint8_t *const *at,
+                        const int64_t *lengths, const uint32_t *sources, size_t first, size_t n) except? 0:
+        """Record i lies at ``p + offsets[i]``, or at ``at[i]`` where that is given."""
         cdef uint64_t before = self.w.offset, needed
         cdef int refused = 0, status = LL_OK
         cdef size_t i = first
@@ -355,7 +387,10 @@ cdef class Writer:
                 if needed > self.w.room:
                     status = room_for(&self.w, needed)
                     continue
-                i = <size_t> K.append(&self.w, kind, p, offsets, lengths, sources, i, n)
+                if at != NULL:
+                    i = <size_t> K.gather(&self.w, kind, at, lengths, sources, i, n)
+                else:
+                    i = <size_t> K.append(&self.w, kind, p, offsets, lengths, sources, i, n)
                 refused = write_stage(&self.w, self.fd)
                 if refused:
                     break

@@ -1,14 +1,25 @@
 # serves: lifeline_core.service
-"""Binding of kernels/receive.h: messages of a ROUTER socket into numpy arrays, and replies back, without the GIL."""
+"""Binding of kernels/receive.h: messages of a ROUTER socket, what is known of them in arrays, and replies, without the GIL."""
 
 import ctypes
 
 import numpy as np
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_New, PyCapsule_SetContext
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memset
 
 from lifeline_core.errors import raise_status
+
+cdef extern from "pieces.h":
+    const char *LL_PIECES
+    ctypedef struct ll_pieces:
+        const uint8_t *const *at
+        const int64_t *lengths
+        const uint32_t *sources
+        const long *n
 
 cdef extern from "receive.h":
     ctypedef struct ll_zmq_msg:
@@ -31,13 +42,14 @@ cdef extern from "receive.h":
         ll_zmq zmq
         void *socket
         int wake_fd
-        uint8_t *arena
-        size_t arena_cap, used
-        int64_t *offsets
+        const uint8_t **at
+        uint8_t *heads
         int64_t *lengths
         uint32_t *sources
         uint32_t *users
         uint8_t *kinds
+        size_t limit, used
+        int plain, woken
         const char *keys
         uint32_t n_keys
         long cap, n
@@ -51,8 +63,12 @@ cdef extern from "receive.h":
         void (*forget_users)(ll_receiver *) noexcept nogil
         int (*identity)(const ll_receiver *, uint32_t, uint8_t *, int *) noexcept nogil
     const ll_receive_api *ll_receive()
+    enum:
+        LL_HEAD
 
 cdef const ll_receive_api *K = ll_receive()
+
+HEAD = LL_HEAD
 
 SYMBOLS = ("zmq_msg_init", "zmq_msg_init_size", "zmq_msg_recv", "zmq_msg_send", "zmq_msg_data", "zmq_msg_size",
            "zmq_msg_more", "zmq_msg_close", "zmq_msg_gets", "zmq_poll", "zmq_errno")
@@ -64,33 +80,36 @@ def addresses(str path) -> dict:
     return {name: ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in SYMBOLS}
 
 
+cdef void forget(object capsule) noexcept:
+    Py_DECREF(<object> PyCapsule_GetContext(capsule))
+
+
 cdef class Loop:
-    """One ROUTER socket's compiled loop. Used by one thread; the arrays of a drain hold until the next."""
+    """One ROUTER socket's compiled loop. Used by one thread; what a drain gave holds until the next."""
 
     cdef ll_receiver r
+    cdef ll_pieces given
     cdef bint is_open
-    cdef readonly object arena, offsets, lengths, sources, users, kinds
+    cdef readonly object heads, lengths, sources, users, kinds
     cdef bytes keys
 
-    def __cinit__(self, dict zmq, uintptr_t socket, int wake_fd, size_t arena_bytes, long messages, uint32_t peers,
+    def __cinit__(self, dict zmq, uintptr_t socket, int wake_fd, size_t limit, long messages, uint32_t peers,
                   uint32_t first_number, object keys=()):
         memset(&self.r, 0, sizeof(self.r))
-        self.arena = np.empty(arena_bytes, dtype=np.uint8)
-        self.offsets = np.empty(messages, dtype=np.int64)
+        self.heads = np.zeros(messages * LL_HEAD, dtype=np.uint8)
         self.lengths = np.empty(messages, dtype=np.int64)
         self.sources = np.empty(messages, dtype=np.uint32)
         self.users = np.empty(messages, dtype=np.uint32)
         self.kinds = np.empty(messages, dtype=np.uint8)
-        cdef uint8_t[::1] arena = self.arena
-        cdef int64_t[::1] offsets = self.offsets
+        cdef uint8_t[::1] heads = self.heads
         cdef int64_t[::1] lengths = self.lengths
         cdef uint32_t[::1] sources = self.sources
         cdef uint32_t[::1] users = self.users
         cdef uint8_t[::1] kinds = self.kinds
         self._know(keys)
-        self.r.users = &users[0]
-        self.r.arena, self.r.arena_cap = &arena[0], arena_bytes
-        self.r.offsets, self.r.lengths, self.r.sources, self.r.kinds = &offsets[0], &lengths[0], &sources[0], &kinds[0]
+        self.r.heads, self.r.lengths = &heads[0], &lengths[0]
+        self.r.sources, self.r.users, self.r.kinds = &sources[0], &users[0], &kinds[0]
+        self.r.limit = limit
         self.r.cap = messages
         self.r.socket = <void *> socket
         self.r.wake_fd = wake_fd
@@ -107,6 +126,8 @@ cdef class Loop:
         self.r.zmq.err = <int (*)() noexcept nogil> <uintptr_t> zmq["zmq_errno"]
         raise_status(K.open(&self.r, peers, first_number), "receive")
         self.is_open = True
+        self.given.at, self.given.n = self.r.at, &self.r.n
+        self.given.lengths, self.given.sources = self.r.lengths, self.r.sources
 
     def _know(self, keys):
         if any(len(key) != 40 or b"\0" in key for key in keys) or list(keys) != sorted(keys):
@@ -138,10 +159,35 @@ cdef class Loop:
         cdef long n
         with nogil:
             n = K.drain(&self.r, wait_ms, gather_us)
-        if n == -7:
-            return -self.r.error
-        raise_status(<int> n if n < 0 else 0, "receive: a message against the arena")
-        return n
+        return n if n >= 0 else -self.r.error
+
+    @property
+    def woken(self) -> bool:
+        """Whether the last drain found the wake descriptor readable."""
+        return bool(self.r.woken)
+
+    @property
+    def plain(self) -> bool:
+        """Whether every message of the last drain is a frame, none a map or rubbish."""
+        return bool(self.r.plain)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the last drain's payloads."""
+        return self.r.used
+
+    def payload(self, long k) -> bytes:
+        """Message k of the last drain."""
+        if not 0 <= k < self.r.n:
+            raise IndexError(f"receive: 0 <= k < {self.r.n}: {k}")
+        return PyBytes_FromStringAndSize(<const char *> self.r.at[k], self.r.lengths[k])
+
+    def pieces(self):
+        """For `lifeline_core.store._journal.Writer`: a capsule that holds this loop, and tells what its last drain gave."""
+        capsule = PyCapsule_New(&self.given, LL_PIECES, forget)
+        PyCapsule_SetContext(capsule, <void *> self)
+        Py_INCREF(self)
+        return capsule
 
     def reply(self, const uint32_t[::1] numbers, const uint8_t[::1] bodies, const int64_t[::1] offsets,
               const int64_t[::1] lengths, uint8_t[::1] status) -> int:

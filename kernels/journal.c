@@ -72,7 +72,8 @@ static long fit(const ll_writer *w, const int64_t *offsets, const int64_t *lengt
     uint64_t room = fresh - 2 * LL_SEGMENT_HEADER;
     long segments = 0;
     for (size_t i = 0; i < n; i++) {
-        if (offsets[i] < 0 || lengths[i] < 0 || (uint64_t)offsets[i] > buf_len || (uint64_t)lengths[i] > buf_len - (uint64_t)offsets[i])
+        if (lengths[i] < 0) return LL_SHAPE;
+        if (offsets && (offsets[i] < 0 || (uint64_t)offsets[i] > buf_len || (uint64_t)lengths[i] > buf_len - (uint64_t)offsets[i]))
             return LL_SHAPE;
         uint64_t span = span_of((uint64_t)lengths[i]);
         if ((uint64_t)lengths[i] > UINT32_MAX || span > room) return LL_RANGE;
@@ -107,25 +108,30 @@ static uint64_t needs(const ll_writer *w, uint64_t length) {
     return w->size && span <= area_end(w->size) - w->offset - w->filled ? span : 0;
 }
 
-static void stage(ll_writer *w, uint8_t kind, uint32_t source, const uint8_t *payload, uint64_t length) {
+/* A record on the stage; 0 where that or the segment has no room for it. */
+static inline int add(ll_writer *w, uint8_t kind, uint32_t source, const uint8_t *payload, uint64_t length) {
+    const uint64_t span = needs(w, length);
+    if (!span || span > w->room - w->filled) return 0;
     put(w->stage + w->filled, w->seed, w->start + w->offset + w->filled, kind, source, payload, length);
-    w->filled += span_of(length);
+    w->filled += span;
+    return 1;
 }
 
 static long append(ll_writer *w, uint8_t kind, const uint8_t *buf, const int64_t *offsets, const int64_t *lengths,
                    const uint32_t *sources, size_t first, size_t n) {
     size_t i = first;
-    for (; i < n; i++) {
-        uint64_t span = needs(w, (uint64_t)lengths[i]);
-        if (!span || span > w->room - w->filled) break;
-        stage(w, kind, sources[i], buf + offsets[i], (uint64_t)lengths[i]);
-    }
+    while (i < n && add(w, kind, sources[i], buf + offsets[i], (uint64_t)lengths[i])) i++;
     return (long)i;
 }
 
-static void seal(ll_writer *w) {
-    if (needs(w, 0)) stage(w, LL_KIND_END, 0, NULL, 0);
+static long gather(ll_writer *w, uint8_t kind, const uint8_t *const *at, const int64_t *lengths, const uint32_t *sources,
+                   size_t first, size_t n) {
+    size_t i = first;
+    while (i < n && add(w, kind, sources[i], at[i], (uint64_t)lengths[i])) i++;
+    return (long)i;
 }
+
+static void seal(ll_writer *w) { add(w, LL_KIND_END, 0, NULL, 0); }
 
 static uint64_t end(const ll_writer *w) { return __atomic_load_n(&w->end, __ATOMIC_ACQUIRE); }
 static void publish(ll_writer *w, uint64_t position) { __atomic_store_n(&w->end, position, __ATOMIC_RELEASE); }
@@ -213,6 +219,6 @@ static void index_(const uint8_t *base, uint64_t from, size_t n, uint8_t *kinds,
 }
 
 const ll_journal_api LL_FN(ll_journal_api) = {
-    .format = format, .inspect = inspect, .fit = fit, .append = append, .needs = needs, .seal = seal, .end = end, .publish = publish,
-    .walk = walk, .resume = resume, .trace = trace, .count = count, .index = index_, .crc32c = crc32c,
+    .format = format, .inspect = inspect, .fit = fit, .append = append, .gather = gather, .needs = needs, .seal = seal, .end = end,
+    .publish = publish, .walk = walk, .resume = resume, .trace = trace, .count = count, .index = index_, .crc32c = crc32c,
 };

@@ -53,11 +53,15 @@ typedef struct {
     /* Reads the header, or its copy at the end; LL_STATE where neither is sound. The version is the caller's to judge. */
     int (*inspect)(const uint8_t *base, uint64_t len, ll_segment *seg);
     /* How many fresh segments of `fresh` bytes n records need beyond the one being written.
-     * LL_SHAPE: a payload outside the buffer; LL_RANGE: one that no segment can hold. */
+     * LL_SHAPE: a payload outside the buffer (of which nothing is asked where `offsets` is NULL); LL_RANGE: one that no segment
+     * can hold. */
     long (*fit)(const ll_writer *w, const int64_t *offsets, const int64_t *lengths, size_t n, uint64_t buf_len, uint64_t fresh);
     /* Puts records first..n-1 on the stage until that or the segment is full; the index of the first one left. */
     long (*append)(ll_writer *w, uint8_t kind, const uint8_t *buf, const int64_t *offsets, const int64_t *lengths,
                    const uint32_t *sources, size_t first, size_t n);
+    /* The same of payloads that lie anywhere: record i at at[i]. */
+    long (*gather)(ll_writer *w, uint8_t kind, const uint8_t *const *at, const int64_t *lengths, const uint32_t *sources,
+                   size_t first, size_t n);
     /* Bytes of stage that the next record of this length takes; 0: the segment has no room for it. */
     uint64_t (*needs)(const ll_writer *w, uint64_t length);
     /* Puts the end mark on the empty stage, where the segment has room for one. */

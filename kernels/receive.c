@@ -1,6 +1,6 @@
 /* Receiving from a ROUTER socket (receive.h).
  *
- *   drain:  held payload first; then  recv id, recv part  until EAGAIN, cap or arena
+ *   drain:  recv id, recv part  until EAGAIN, cap or limit
  *           EAGAIN with nothing yet  -> poll socket and wake_fd once
  *           EAGAIN with something    -> sleep gather_us once, so that a fast sender is taken in batches, not in ones
  *   table:  identity -> slot by linear probing; deleting shifts the run back, so there are no tombstones. */
@@ -8,8 +8,22 @@
 
 #include <errno.h>
 #include <time.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 enum { DONTWAIT = 1, SNDMORE = 2, POLLIN_ = 1 };
+
+/* A drain gives back megabytes that libzmq's thread asks for again a moment later. By itself glibc gives such memory to the
+ * system (madvise) and fetches it page by page: a seventh of that thread's time went into faults. So up to KEPT_FREE at the
+ * top of an arena stay, and what is mapped by itself is as large as glibc would have come to by itself. */
+static void keep_free_memory(void) {
+#ifdef __GLIBC__
+    enum { KEPT_FREE = 16 << 20, MAPPED = 4 << 20 };
+    mallopt(M_TRIM_THRESHOLD, KEPT_FREE);
+    mallopt(M_MMAP_THRESHOLD, MAPPED); /* the first fixes it at 128 KiB otherwise */
+#endif
+}
 
 static uint64_t hash(const ll_receiver *r, const uint8_t *id, size_t len) {
     uint64_t h = 0xcbf29ce484222325u ^ ((uint64_t)(uintptr_t)r->table * 0x9e3779b97f4a7c15u); /* seeded: peers choose their names */
@@ -60,39 +74,57 @@ static ll_peer *peer_of(ll_receiver *r, const uint8_t *id, size_t len) {
     return p;
 }
 
+static void release(ll_receiver *r) {
+    free(r->peers);
+    free(r->table);
+    free(r->held);
+    free(r->at);
+    r->peers = NULL;
+    r->table = NULL;
+    r->held = NULL;
+    r->at = NULL;
+}
+
+/* Gives the messages of the last drain back to libzmq. */
+static void let_go(ll_receiver *r) {
+    for (long k = 0; k < r->n; k++) {
+        r->zmq.msg_close(&r->held[k]);
+        r->zmq.msg_init(&r->held[k]);
+    }
+    r->n = 0;
+    r->used = 0;
+}
+
 static int open_(ll_receiver *r, uint32_t peers, uint32_t first_number) {
     if (peers == 0 || (peers & (peers - 1))) return LL_RANGE;
     r->mask = peers - 1;
     r->next_number = first_number;
     r->peers = calloc(peers, sizeof *r->peers);
     r->table = calloc(2 * (size_t)peers, sizeof *r->table);
-    if (!r->peers || !r->table) {
-        free(r->peers);
-        free(r->table);
-        r->peers = NULL;
-        r->table = NULL;
+    r->held = aligned_alloc(64, (size_t)r->cap * sizeof *r->held);
+    r->at = malloc((size_t)r->cap * sizeof *r->at);
+    if (!r->peers || !r->table || !r->held || !r->at) {
+        release(r);
         return LL_NOMEM;
     }
+    keep_free_memory();
     r->zmq.msg_init(&r->id);
-    r->zmq.msg_init(&r->part);
+    for (long k = 0; k < r->cap; k++) r->zmq.msg_init(&r->held[k]);
     return LL_OK;
 }
 
 static void close_(ll_receiver *r) {
     if (!r->peers) return;
+    let_go(r);
     r->zmq.msg_close(&r->id);
-    r->zmq.msg_close(&r->part);
-    free(r->peers);
-    free(r->table);
-    r->peers = NULL;
-    r->table = NULL;
-    r->holding = 0;
+    for (long k = 0; k < r->cap; k++) r->zmq.msg_close(&r->held[k]);
+    release(r);
 }
 
-/* Whose key the message in `part` came under. A connection keeps its key, so mostly one comparison does. */
-static uint32_t user_of(ll_receiver *r, ll_peer *peer) {
+/* Whose key a message came under. A connection keeps its key, so mostly one comparison does. */
+static uint32_t user_of(ll_receiver *r, ll_peer *peer, const ll_zmq_msg *part) {
     if (!r->n_keys) return 0;
-    const char *key = r->zmq.msg_gets(&r->part, "User-Id");
+    const char *key = r->zmq.msg_gets(part, "User-Id");
     if (!key) return peer->user = 0;
     if (peer->user && !strncmp(key, r->keys + (size_t)LL_KEY * (peer->user - 1), LL_KEY)) return peer->user;
     uint32_t low = 0, high = r->n_keys;
@@ -106,89 +138,107 @@ static uint32_t user_of(ll_receiver *r, ll_peer *peer) {
     return peer->user = 0;
 }
 
-/* Bytes into the arena; the caller has seen to the room. */
-static void keep(ll_receiver *r, const uint8_t *bytes, size_t len, uint32_t source, uint32_t user, uint8_t kind) {
-    memcpy(r->arena + r->used, bytes, len);
-    r->offsets[r->n] = (int64_t)r->used;
+/* What held[n] holds is one more of this drain. Its bytes are still in another core's cache: the first are asked for here and
+ * looked at in `sort`, when they are there. */
+static void keep(ll_receiver *r, const ll_peer *peer, uint32_t user, uint8_t kind, size_t len) {
+    const uint8_t *bytes = r->zmq.msg_data(&r->held[r->n]);
+    __builtin_prefetch(bytes);
+    r->at[r->n] = bytes;
     r->lengths[r->n] = (int64_t)len;
-    r->sources[r->n] = source;
+    r->sources[r->n] = peer->number;
     r->users[r->n] = user;
     r->kinds[r->n] = kind;
     r->used += len;
     r->n++;
 }
 
-/* The payload in `part`; 0 when it has to wait for an empty arena. */
-static int take(ll_receiver *r, uint32_t source, uint32_t user) {
-    const size_t len = r->zmq.msg_size(&r->part);
-    if (len > r->arena_cap - r->used) {
-        r->holding = 1;
-        r->held_source = source;
-        r->held_user = user;
-        return 0;
+/* Heads, and which of the frames are maps. */
+static void sort(ll_receiver *r) {
+    r->plain = 1;
+    for (long k = 0; k < r->n; k++) {
+        uint8_t head[LL_HEAD] = {0};
+        if (r->lengths[k] >= LL_HEAD) memcpy(head, r->at[k], LL_HEAD);
+        else memcpy(head, r->at[k], (size_t)r->lengths[k]);
+        memcpy(r->heads + LL_HEAD * k, head, LL_HEAD);
+        const uint8_t first = head[0];
+        const int map = (first & 0xf0) == 0x80 || first == 0xde || first == 0xdf; /* msgpack: fixmap, map 16, map 32 */
+        if (map && r->kinds[k] == LL_FRAME) r->kinds[k] = LL_GATEWAY;
+        if (r->kinds[k] != LL_FRAME) r->plain = 0;
     }
-    const uint8_t *bytes = r->zmq.msg_data(&r->part);
-    const uint8_t first = bytes[0];
-    const int map = (first & 0xf0) == 0x80 || first == 0xde || first == 0xdf; /* msgpack: fixmap, map 16, map 32 */
-    keep(r, bytes, len, source, user, map ? LL_GATEWAY : LL_FRAME);
-    r->messages++;
-    r->bytes += len;
-    r->holding = 0;
-    return 1;
 }
 
-/* Swallows the rest of a message that is none of ours and keeps its first bytes. */
-static void rubbish(ll_receiver *r, uint32_t source, uint32_t user) {
+/* Swallows the rest of a message that is none of ours; its first bytes are held in its stead. */
+static void rubbish(ll_receiver *r, const ll_peer *peer, uint32_t user) {
     uint8_t kept[LL_RUBBISH_KEPT];
+    ll_zmq_msg *part = &r->held[r->n];
     size_t have = 0;
     for (;;) {
-        size_t len = r->zmq.msg_size(&r->part), room = sizeof kept - have;
+        size_t len = r->zmq.msg_size(part), room = sizeof kept - have;
         if (len > room) len = room;
-        if (len) memcpy(kept + have, r->zmq.msg_data(&r->part), len);
+        if (len) memcpy(kept + have, r->zmq.msg_data(part), len);
         have += len;
-        if (!r->zmq.msg_more(&r->part)) break;
-        if (r->zmq.msg_recv(&r->part, r->socket, DONTWAIT) < 0) break; /* parts of one message arrive together */
+        if (!r->zmq.msg_more(part)) break;
+        if (r->zmq.msg_recv(part, r->socket, DONTWAIT) < 0) break; /* parts of one message arrive together */
     }
-    if (have > r->arena_cap - r->used) have = r->arena_cap - r->used;
+    r->zmq.msg_close(part);
+    if (r->zmq.msg_init_size(part, have)) { /* no memory: counted, with nothing to look at */
+        r->zmq.msg_init(part);
+        have = 0;
+    }
+    if (have) memcpy(r->zmq.msg_data(part), kept, have);
     r->rubbish++;
-    keep(r, kept, have, source, user, LL_RUBBISH);
+    keep(r, peer, user, LL_RUBBISH, have);
 }
 
-/* One message; 1 taken, 0 the arena is full, -1 nothing there or an error (r->error). */
+/* One message; 0 taken, -1 nothing there or an error (errno). */
 static int one(ll_receiver *r) {
+    ll_zmq_msg *part = &r->held[r->n];
     if (r->zmq.msg_recv(&r->id, r->socket, DONTWAIT) < 0) return -1;
     ll_peer *peer = peer_of(r, r->zmq.msg_data(&r->id), r->zmq.msg_size(&r->id));
-    if (!r->zmq.msg_more(&r->id)) return 1; /* a ROUTER never gives an identity alone */
-    if (r->zmq.msg_recv(&r->part, r->socket, DONTWAIT) < 0) return -1;
+    if (!r->zmq.msg_more(&r->id)) return 0; /* a ROUTER never gives an identity alone */
+    if (r->zmq.msg_recv(part, r->socket, DONTWAIT) < 0) return -1;
+    size_t len = r->zmq.msg_size(part);
     uint8_t delimited = 0;
-    if (r->zmq.msg_size(&r->part) == 0 && r->zmq.msg_more(&r->part)) {
-        if (r->zmq.msg_recv(&r->part, r->socket, DONTWAIT) < 0) return -1;
+    if (len == 0 && r->zmq.msg_more(part)) {
+        if (r->zmq.msg_recv(part, r->socket, DONTWAIT) < 0) return -1;
+        len = r->zmq.msg_size(part);
         delimited = 1;
     }
-    const uint32_t user = user_of(r, peer);
-    if (r->zmq.msg_more(&r->part) || r->zmq.msg_size(&r->part) == 0) {
-        rubbish(r, peer->number, user);
-        return 1;
+    const uint32_t user = user_of(r, peer, part);
+    if (len == 0 || r->zmq.msg_more(part)) {
+        rubbish(r, peer, user);
+        return 0;
     }
     peer->delimited = delimited;
-    return take(r, peer->number, user);
+    r->messages++;
+    r->bytes += len;
+    keep(r, peer, user, LL_FRAME, len);
+    return 0;
 }
 
-static long drain(ll_receiver *r, long wait_ms, long gather_us) {
+/* Waits for a message or for wake_fd; 1 a message, 0 none, -1 an error (r->error). */
+static int wait_for(ll_receiver *r, long wait_ms) {
+    ll_zmq_item items[2] = {{r->socket, 0, POLLIN_, 0}, {NULL, r->wake_fd, POLLIN_, 0}};
+    r->waits++;
+    const int ready = r->zmq.poll(items, r->wake_fd >= 0 ? 2 : 1, wait_ms);
+    if (ready < 0 && r->zmq.err() != EINTR) {
+        r->error = r->zmq.err();
+        return -1;
+    }
+    r->woken = ready > 0 && (items[1].revents & POLLIN_);
+    return ready > 0 && (items[0].revents & POLLIN_);
+}
+
+/* Fills held[]; 0, or -1 with r->error. */
+static int fill(ll_receiver *r, long wait_ms, long gather_us) {
     int waited = wait_ms == 0, gathered = gather_us <= 0;
-    r->n = 0;
-    r->used = 0;
-    r->error = 0;
-    if (r->holding && !take(r, r->held_source, r->held_user)) return LL_FULL; /* larger than the whole arena: the caller's limits are wrong */
-    while (r->n < r->cap) {
-        const int got = one(r);
-        if (got == 1) continue;
-        if (got == 0) break;
+    while (r->n < r->cap && r->used < r->limit) {
+        if (!one(r)) continue;
         const int e = r->zmq.err();
         if (e == EINTR) continue;
         if (e != EAGAIN) {
             r->error = e;
-            return r->n ? r->n : LL_IO; /* what was taken is not thrown away; the next call meets the error again */
+            return -1;
         }
         if (r->n) {
             if (gathered) break;
@@ -199,21 +249,23 @@ static long drain(ll_receiver *r, long wait_ms, long gather_us) {
         }
         if (waited) break;
         waited = 1;
-        r->waits++;
-        ll_zmq_item items[2] = {{r->socket, 0, POLLIN_, 0}, {NULL, r->wake_fd, POLLIN_, 0}};
-        const int ready = r->zmq.poll(items, r->wake_fd >= 0 ? 2 : 1, wait_ms);
-        if (ready < 0 && r->zmq.err() != EINTR) {
-            r->error = r->zmq.err();
-            return LL_IO;
-        }
-        if (ready <= 0 || !(items[0].revents & POLLIN_)) break;
+        const int there = wait_for(r, wait_ms);
+        if (there <= 0) return there;
     }
-    return r->n;
+    return 0;
+}
+
+static long drain(ll_receiver *r, long wait_ms, long gather_us) {
+    let_go(r);
+    r->error = 0;
+    r->woken = 0;
+    const int failed = fill(r, wait_ms, gather_us);
+    sort(r);
+    return failed && !r->n ? LL_IO : r->n; /* what was taken is not thrown away; the next call meets the error again */
 }
 
 static void forget_users(ll_receiver *r) {
     for (uint32_t i = 0; i <= r->mask; i++) r->peers[i].user = 0;
-    r->held_user = 0;
 }
 
 static int identity(const ll_receiver *r, uint32_t number, uint8_t out[256], int *delimited) {

@@ -1,4 +1,4 @@
-/* Messages of a ROUTER socket into one arena, without the GIL.
+/* Messages of a ROUTER socket, held where libzmq put them, without the GIL.
  *
  * The pip wheel of pyzmq carries libzmq without its header and under a hashed name, so nothing is linked: the few
  * functions come in as addresses, and zmq_msg_t is what its header promises for ever, 64 aligned bytes.
@@ -8,8 +8,9 @@
  *     socket  [identity][payload] ...            cases: [id][payload]      a device (DEALER)
  *        |                                              [id][][payload]    a device that uses REQ: replies get the empty part too
  *        v                                              anything else      rubbish: the first bytes are kept for the dead letters
- *     arena   payload payload payload ...
- *     offsets[k], lengths[k], sources[k] (connection number), users[k], kinds[k]
+ *     held    message message message ...      given back to libzmq at the next drain; nothing is copied but
+ *     heads   the first LL_HEAD bytes of each, zeros behind a shorter one
+ *     at[k], lengths[k], sources[k] (connection number), users[k], kinds[k]
  *
  * A connection number stands for an identity: 32 bits, never 0, given in order from a random first one. The last
  * `peers` identities are remembered; an older one that speaks again gets a new number, and its old number means
@@ -24,6 +25,7 @@
 #include <stdint.h>
 
 #include "isa.h"
+#include "pieces.h"
 #include "status.h"
 
 typedef struct {
@@ -57,7 +59,7 @@ enum { LL_RUBBISH = 0, LL_FRAME = 1, LL_GATEWAY = 4 };
 /* What became of a reply. */
 enum { LL_SENT = 0, LL_AGAIN = 1, LL_GONE = 2 };
 
-enum { LL_RUBBISH_KEPT = 4096 };
+enum { LL_RUBBISH_KEPT = 4096, LL_HEAD = 16 };
 
 enum { LL_KEY = 41 }; /* of Z85, and its end */
 
@@ -72,12 +74,15 @@ typedef struct {
     void *socket;
     int wake_fd; /* readable: somebody has something for this thread; -1: none */
 
-    uint8_t *arena;
-    size_t arena_cap, used;
-    int64_t *offsets, *lengths;
+    ll_zmq_msg *held;   /* cap messages, of which n hold the payloads of this drain */
+    const uint8_t **at; /* where these lie */
+    uint8_t *heads;
+    int64_t *lengths;
     uint32_t *sources, *users;
     uint8_t *kinds;
     long cap, n;
+    size_t limit, used; /* bytes: a drain ends with the message that reaches the limit */
+    int plain;          /* every message of this drain is an LL_FRAME */
 
     const char *keys; /* n_keys strings of LL_KEY bytes, in rising order */
     uint32_t n_keys;
@@ -86,25 +91,25 @@ typedef struct {
     uint32_t *table;  /* open addressing, 2 * peers entries: slot + 1, 0 free */
     uint32_t mask, next_number;
 
-    ll_zmq_msg id, part; /* reused: recv closes what a message held before */
-    int holding;         /* `part` is a payload the arena had no room for */
-    uint32_t held_source, held_user;
+    ll_zmq_msg id; /* reused: recv closes what a message held before */
+    int woken;     /* the last drain found wake_fd readable */
 
     uint64_t messages, bytes, rubbish, waits;
     int error; /* errno of the call that ended a drain */
 } ll_receiver;
 
 typedef struct {
-    /* `peers` is a power of two. The arrays stay the caller's. LL_NOMEM, LL_RANGE. */
+    /* `peers` is a power of two. The arrays stay the caller's, but for `held` and `at`. LL_NOMEM, LL_RANGE. */
     int (*open)(ll_receiver *r, uint32_t peers, uint32_t first_number);
     void (*close)(ll_receiver *r);
-    /* Drains until cap messages, arena full, or the queue was found empty twice with gather_us between (once if it is 0).
-     * With nothing there it waits up to wait_ms for a message or for wake_fd. The count, or LL_IO (r->error: ETERM ...). */
+    /* Gives back what the last drain held, and drains until cap messages, `limit` bytes, or the queue was found empty twice with
+     * gather_us between (once if it is 0). With nothing there it waits up to wait_ms for a message or for wake_fd.
+     * The count, or LL_IO (r->error: ETERM ...). */
     long (*drain)(ll_receiver *r, long wait_ms, long gather_us);
     /* Sends body k to connection numbers[k]; status[k] is LL_SENT, LL_AGAIN (its queue is full) or LL_GONE. LL_IO as above. */
     int (*reply)(ll_receiver *r, const uint32_t *numbers, const uint8_t *bodies, const int64_t *offsets,
                  const int64_t *lengths, long n, uint8_t *status);
-    /* The list of keys is another one: whose message came last is asked again. A payload that is held is nobody's then. */
+    /* The list of keys is another one: whose message came last is asked again. */
     void (*forget_users)(ll_receiver *r);
     /* The identity behind a number; its length, or LL_RANGE when the number means nobody. */
     int (*identity)(const ll_receiver *r, uint32_t number, uint8_t out[256], int *delimited);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from lifeline_core.service import receive
 from lifeline_core.service.bell import Bell
 from lifeline_core.service.receive import AGAIN, FRAME, GATEWAY, GONE, RUBBISH, SENT, CompiledReceiver, PlainReceiver
 from lifeline_core.service.sockets import end
+from lifeline_core.store.journal import Journal
 
 ARENA = 1 << 16
 
@@ -167,8 +169,10 @@ def test_the_bell_ends_a_wait(ends: Ends) -> None:
     started = time.monotonic()
     assert len(ends.receiver.drain(10_000)) == 0
     assert time.monotonic() - started < 5
+    assert ends.receiver.woken
     ends.bell.clear()
     assert len(ends.receiver.drain(1)) == 0
+    assert not ends.receiver.woken
 
 
 def test_a_closed_loop_refuses(ends: Ends) -> None:
@@ -214,16 +218,93 @@ def test_the_table_of_identities_survives_much_coming_and_going() -> None:
     ends.close()
 
 
-def test_messages_that_do_not_fit_the_arena_wait_for_the_next_drain() -> None:
-    ends = Ends(CompiledReceiver, arena_bytes=1000)
+@pytest.mark.parametrize("kind", [CompiledReceiver, PlainReceiver])
+def test_a_drain_ends_with_the_message_that_reaches_its_limit(kind: type[Any]) -> None:
+    ends = Ends(kind, arena_bytes=1000)
     a = ends.client()
     bodies = [b"LLF1" + bytes([k]) * 393 for k in range(10)]
-    for body in bodies:
+    for body in [*bodies, b"L" * 5000, b"LLF1"]:
         a.send(body)
-    assert [p for p, _, _ in ends.take(10)] == bodies
-    a.send(b"L" * 1001)
-    with pytest.raises(BufferError):
-        ends.take(1)
+    drained: list[list[bytes]] = []
+    until = time.monotonic() + 10
+    while sum(map(len, drained)) < 12 and time.monotonic() < until:
+        batch = ends.receiver.drain(1000)
+        if not len(batch):
+            continue
+        drained.append([batch.payload(k) for k in range(len(batch))])
+        assert batch.size == sum(map(len, drained[-1]))
+        assert batch.size - len(drained[-1][-1]) < 1000
+    assert [p for batch in drained for p in batch] == [*bodies, b"L" * 5000, b"LLF1"]
+    ends.close()
+
+
+@pytest.mark.parametrize("kind", [CompiledReceiver, PlainReceiver])
+def test_a_batch_goes_into_the_journal_as_it_came(kind: type[Any], tmp_path: Path) -> None:
+    """Also over the end of a segment; short payloads, which libzmq keeps within the message, and long ones, which it does not."""
+    ends = Ends(kind, arena_bytes=1 << 20)
+    a, b = ends.client(), ends.client()
+    sent = [b"LLF1" + bytes([k]) * size for k, size in enumerate([0, 1, 7, 25, 29, 60, 500, 3000, 2460, 4, 9000] * 3)]
+    for k, body in enumerate(sent):
+        (a if k % 2 else b).send(body)
+    a.send(b"\x81\xa1v\x01")
+    found: list[tuple[bytes, int, int]] = []
+    taken: list[tuple[bytes, int, int]] = []
+    with Journal(tmp_path / "journal", budget_bytes=1 << 18, segment_bytes=1 << 14) as journal:
+        until = time.monotonic() + 5
+        while len(taken) < len(sent) + 1 and time.monotonic() < until:
+            batch = ends.receiver.drain(200)
+            for k in range(len(batch)):
+                taken.append((batch.payload(k), int(batch.sources[k]), int(batch.kinds[k])))
+                end = batch.append(journal, int(batch.kinds[k]), k, k + 1)
+                assert end == journal.end
+            assert batch.plain == all(kind == FRAME for _, _, kind in taken[len(taken) - len(batch) :])
+        position = journal.first
+        while position < journal.end:
+            records = journal.read(position)
+            found += [(bytes(records.payload(k)), int(records.sources[k]), int(records.kinds[k])) for k in range(len(records))]
+            position = records.next
+        assert found == taken and sorted(p for p, _, _ in taken) == sorted([*sent, b"\x81\xa1v\x01"])
+        assert len({s for _, s, _ in taken}) == 2
+    ends.close()
+
+
+def test_what_a_loop_held_is_gone_with_the_next_drain_and_with_the_loop(tmp_path: Path) -> None:
+    ends = Ends(CompiledReceiver)
+    a = ends.client()
+    a.send(b"LLF1" * 30)
+    batch = ends.receiver.drain(5000)
+    assert len(batch) == 1
+    with Journal(tmp_path / "journal", budget_bytes=1 << 16, segment_bytes=1 << 12) as journal:
+        for first, last in ((0, 2), (1, 0), (2, 2)):
+            with pytest.raises(ValueError, match="the pieces there are"):
+                batch.append(journal, FRAME, first, last)
+        assert batch.append(journal, FRAME, 0, 0) == journal.end == 0
+        assert batch.append(journal, FRAME, 0, 1) == journal.end > 120
+        assert len(ends.receiver.drain(0)) == 0
+        with pytest.raises(ValueError, match="the pieces there are"):
+            batch.append(journal, FRAME, 0, 1)
+        with pytest.raises(IndexError, match="0 <= k < 0"):
+            batch.payload(0)
+        with pytest.raises(ValueError, match="invalid PyCapsule"):
+            journal.append_pieces(FRAME, object(), 0, 1)
+        ends.close()
+        with pytest.raises(ValueError, match="the pieces there are"):
+            batch.append(journal, FRAME, 0, 1)
+
+
+def test_a_batch_too_large_for_the_budget_leaves_nothing(tmp_path: Path) -> None:
+    ends = Ends(CompiledReceiver, gather_us=500_000)
+    a = ends.client()
+    for k in range(12):
+        a.send(b"LLF1" + bytes([k]) * 3000)
+    batch = ends.receiver.drain(5000)
+    assert len(batch) == 12
+    with Journal(tmp_path / "journal", budget_bytes=2 << 12, segment_bytes=1 << 12) as journal:
+        with pytest.raises(BufferError, match="budget"):
+            batch.append(journal, FRAME, 0, 12)
+        assert journal.end == 0 and journal.lost == 12
+        batch.append(journal, FRAME, 0, 2)
+        assert [bytes(journal.read(0).payload(0))[4]] == [0] and journal.end > 6000
     ends.close()
 
 

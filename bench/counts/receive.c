@@ -42,8 +42,8 @@ void count_receive(void) {
     for (int i = 0; i < PEERS; i++) names[i][4] = (uint8_t)i;
     ll_receiver *r = count_memory(sizeof *r);
     r->zmq = (ll_zmq){init, init_size, recv_, send_, data, size, more, shut, gets_, poll_, err};
-    r->wake_fd = -1, r->cap = N, r->arena_cap = (size_t)N * LENGTH, r->arena = count_memory(r->arena_cap);
-    r->offsets = count_memory(N * sizeof *r->offsets), r->lengths = count_memory(N * sizeof *r->lengths);
+    r->wake_fd = -1, r->cap = N, r->limit = (size_t)N * LENGTH, r->heads = count_memory(N * LL_HEAD);
+    r->lengths = count_memory(N * sizeof *r->lengths);
     r->sources = count_memory(N * sizeof *r->sources), r->users = count_memory(N * sizeof *r->users), r->kinds = count_memory(N);
     COUNT_IS(!k->open(r, 64, 1));
 
@@ -53,10 +53,11 @@ void count_receive(void) {
     COUNT_IS(n == N && r->used == (size_t)N * LENGTH && r->kinds[N - 1] == LL_FRAME);
 
     uint8_t *status = count_memory(N);
+    int64_t *offsets = count_memory(N * sizeof *offsets);
     count_begin();
-    int rc = k->reply(r, r->sources, r->arena, r->offsets, r->lengths, N, status);
+    int rc = k->reply(r, r->sources, payload, offsets, r->lengths, N, status);
     count_end("receive.reply");
     COUNT_IS(!rc && replies == 2 * N && status[N - 1] == LL_SENT);
     k->close(r);
-    free(r->arena), free(r->offsets), free(r->lengths), free(r->sources), free(r->users), free(r->kinds), free(status), free(r);
+    free(r->heads), free(r->lengths), free(r->sources), free(r->users), free(r->kinds), free(offsets), free(status), free(r);
 }

@@ -154,7 +154,8 @@ class Ingest(threading.Thread):
                 5 if self._replies.waiting() else min(IDLE_MS, max(1, int((self._next_tick - time.monotonic()) * 1000)))
             )
             batch = self.receiver.drain(wait)
-            self._bell.clear()
+            if self.receiver.woken:  # otherwise it stays rung, and what it announces is looked at in every round anyhow
+                self._bell.clear()
             if len(batch):
                 self._keep(batch)
             self._replies.send(self.receiver)
@@ -209,12 +210,9 @@ class Ingest(threading.Thread):
         """Into the journal in the order of arrival, one append for each run of one kind that fits half a segment."""
         if self._guard is not None:
             self._guard.judge(batch)
-        half = self._journal.segment_bytes // 2
-        pieces = batch.offsets // half  # an append is all or nothing, and must fit when only one segment is free
-        cuts = np.flatnonzero((batch.kinds[1:] != batch.kinds[:-1]) | (pieces[1:] != pieces[:-1])) + 1
-        starts = [0, *cuts.tolist()]
-        for start, stop in zip(starts, [*starts[1:], len(batch)], strict=True):
-            kind = int(batch.kinds[start])
+        kinds = batch.kinds
+        for start, stop in self._runs(batch):
+            kind = int(kinds[start])
             if kind == RUBBISH:
                 self._aside("multipart", batch, start, stop)
             elif kind in REASONS:
@@ -222,13 +220,18 @@ class Ingest(threading.Thread):
                 if kind == FOREIGN:
                     self._tell(REASONS[kind], batch, start, stop)
             else:
-                self._when_there_is_room(partial(self._append, kind, batch, slice(start, stop)))
+                self._when_there_is_room(partial(batch.append, self._journal, kind, start, stop))
         self._appended()
 
-    def _append(self, kind: int, batch: Batch, part: slice) -> int:
-        return self._journal.append_batch(
-            kind, batch.buf, batch.offsets[part], batch.lengths[part], batch.sources[part]
-        )
+    def _runs(self, batch: Batch) -> list[tuple[int, int]]:
+        """Of one kind each, and not much more than half a segment: an append is all or nothing, and must fit when one is free."""
+        half = self._journal.segment_bytes // 2
+        if self._guard is None and batch.size <= half and batch.plain:
+            return [(0, len(batch))]
+        kinds, pieces = batch.kinds, (np.cumsum(batch.lengths) - batch.lengths) // half
+        cuts = np.flatnonzero((kinds[1:] != kinds[:-1]) | (pieces[1:] != pieces[:-1])) + 1
+        starts = [0, *cuts.tolist()]
+        return list(zip(starts, [*starts[1:], len(batch)], strict=True))
 
     def _aside(self, reason: str, batch: Batch, start: int, stop: int) -> None:
         for k in range(start, stop):

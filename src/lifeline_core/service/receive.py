@@ -13,13 +13,14 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import zmq
 from numpy.typing import NDArray
 
 from lifeline_core.errors import StoreError
+from lifeline_core.store.journal import Journal
 
 RUBBISH, FRAME, GATEWAY = 0, 1, 4  # a batch's kinds; FRAME and GATEWAY are the journal's numbers
 SENT, AGAIN, GONE = 0, 1, 2  # what became of a reply
@@ -31,8 +32,9 @@ ENDED = (zmq.ETERM, errno.ENOTSOCK)
 
 @dataclass(slots=True)
 class Batch:
-    """Payloads back to back in ``buf``, valid until the next drain; ``kinds`` RUBBISH, FRAME or GATEWAY.
+    """Messages of one drain, valid until the next; ``kinds`` RUBBISH, FRAME or GATEWAY.
 
+    ``buf`` holds at ``offsets`` at least the first 16 bytes of each payload (of a shorter one all); `payload` gives all of it.
     ``users``: whose CURVE key each came under, its place from 1 in the receiver's list of keys; 0: nobody of the list.
     """
 
@@ -46,15 +48,57 @@ class Batch:
     def __len__(self) -> int:
         return len(self.offsets)
 
+    @property
+    def plain(self) -> bool:
+        """Whether it came with nothing but frames."""
+        return bool((self.kinds == FRAME).all())
+
+    @property
+    def size(self) -> int:
+        """Bytes of all payloads."""
+        return int(self.lengths.sum())
+
     def payload(self, k: int) -> bytes:
         start = int(self.offsets[k])
         return self.buf[start : start + int(self.lengths[k])].tobytes()
+
+    def append(self, journal: Journal, kind: int, first: int, last: int) -> int:
+        """Messages ``first`` to ``last - 1`` into the journal; returns and raises what `Journal.append_batch` does."""
+        part = slice(first, last)
+        return journal.append_batch(kind, self.buf, self.offsets[part], self.lengths[part], self.sources[part])
+
+
+@dataclass(slots=True)
+class Held(Batch):
+    """A batch whose payloads lie where libzmq put them; ``buf`` has nothing but their heads."""
+
+    loop: Any
+    pieces: Any
+
+    @property
+    def plain(self) -> bool:
+        return bool(self.loop.plain)
+
+    @property
+    def size(self) -> int:
+        return int(self.loop.size)
+
+    def payload(self, k: int) -> bytes:
+        found: bytes = self.loop.payload(k)
+        return found
+
+    def append(self, journal: Journal, kind: int, first: int, last: int) -> int:
+        return journal.append_pieces(kind, self.pieces, first, last)
 
 
 class Receiver(Protocol):
     """What both loops do. One thread only; `close` before the socket."""
 
     name: str
+
+    @property
+    def woken(self) -> bool:
+        """Whether the last drain found the bell rung; it looks for that only when it waits."""
 
     def drain(self, wait_ms: int) -> Batch:
         """What is there, or comes within ``wait_ms`` (the bell ends the wait too). ZMQError at the socket's end."""
@@ -94,6 +138,8 @@ class CompiledReceiver:
         backend = importlib.import_module("zmq.backend.cython._zmq")
         found = kernel.addresses(backend.__file__)
         self._loop = kernel.Loop(found, socket.underlying, wake_fd, arena_bytes, BATCH, peers, first_number(), keys)
+        self._pieces = self._loop.pieces()
+        self._heads_at = np.arange(BATCH, dtype=np.int64) * kernel.HEAD
         self._gather_us = gather_us
 
     def drain(self, wait_ms: int) -> Batch:
@@ -101,7 +147,12 @@ class CompiledReceiver:
         n: int = loop.drain(wait_ms, self._gather_us)
         if n < 0:
             raise zmq.ZMQError(-n)
-        return Batch(loop.arena, loop.offsets[:n], loop.lengths[:n], loop.sources[:n], loop.users[:n], loop.kinds[:n])
+        at = self._heads_at[:n]
+        return Held(loop.heads, at, loop.lengths[:n], loop.sources[:n], loop.users[:n], loop.kinds[:n], loop, self._pieces)
+
+    @property
+    def woken(self) -> bool:
+        return bool(self._loop.woken)
 
     def reply(self, replies: Sequence[tuple[int, bytes]]) -> list[int]:
         lengths = np.fromiter((len(body) for _, body in replies), dtype=np.int64, count=len(replies))
@@ -140,6 +191,7 @@ class PlainReceiver:
         keys: Sequence[bytes] = (),
     ) -> None:
         self.know(keys)
+        self._woken = False
         self._socket, self._wake_fd, self._limit = socket, wake_fd, arena_bytes
         self._gather_s = gather_us * 1e-6
         self._peers = peers
@@ -151,6 +203,10 @@ class PlainReceiver:
         self._poller.register(socket, zmq.POLLIN)
         if wake_fd >= 0:
             self._poller.register(wake_fd, zmq.POLLIN)
+
+    @property
+    def woken(self) -> bool:
+        return self._woken
 
     def _number(self, identity: bytes) -> int:
         number = self._numbers.get(identity)
@@ -194,6 +250,7 @@ class PlainReceiver:
     def drain(self, wait_ms: int) -> Batch:
         taken: list[tuple[bytes, int, int, int]] = []
         size, waited, gathered = 0, wait_ms == 0, False
+        self._woken = False
         while len(taken) < BATCH and size < self._limit:
             one = self._one()
             if one is not None:
@@ -209,7 +266,9 @@ class PlainReceiver:
             else:
                 waited = True
                 self._counts["waits"] += 1
-                if self._socket not in dict(self._poller.poll(wait_ms)):
+                found = dict(self._poller.poll(wait_ms))
+                self._woken = self._wake_fd in found
+                if self._socket not in found:
                     break
         lengths = np.array([len(t[0]) for t in taken], dtype=np.int64)
         return Batch(

@@ -16,8 +16,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,14 +131,12 @@ class Journal:
     def append(self, kind: int, payload: bytes, source: int = 0) -> int:
         """Keep one record; the position after it. Raises as `append_batch`."""
         self._check(kind)
-        with self._written():
-            done = self._writer.append_one(kind, payload, source)
+        done = self._put(self._writer.append_one, kind, payload, source)
         if not done:
             one = np.zeros(1, np.int64), np.array([len(payload)], np.int64), np.array([source], np.uint32)
             self._reserve(self._writer.fit(payload, *one, self.segment_bytes), 1)
             self._roll()
-            with self._written():
-                self._writer.append_one(kind, payload, source)
+            self._put(self._writer.append_one, kind, payload, source)
         return self.end
 
     def append_batch(self, kind: int, buf: Any, offsets: Any, lengths: Any, sources: Any) -> int:
@@ -178,12 +175,25 @@ class Journal:
         needed = self._writer.fit(data, *at, self.segment_bytes)
         if needed:
             self._reserve(needed, len(at[0]))
-        with self._written():
-            done = self._writer.append(kind, data, *at, 0)
+        done = self._put(self._writer.append, kind, data, *at, 0)
         while done < len(at[0]):
             self._roll()
-            with self._written():
-                done = self._writer.append(kind, data, *at, done)
+            done = self._put(self._writer.append, kind, data, *at, done)
+        return self.end
+
+    def append_pieces(self, kind: int, pieces: Any, first: int, last: int) -> int:
+        """Keep messages ``first`` to ``last - 1`` of a compiled receive loop's last drain, from where they lie; as `append_batch`.
+
+        ``pieces`` is what `lifeline_core.service._receive.Loop.pieces` gave.
+        """
+        self._check(kind)
+        needed = self._writer.fit_pieces(pieces, first, last, self.segment_bytes)
+        if needed:
+            self._reserve(needed, last - first)
+        done = self._put(self._writer.append_pieces, kind, pieces, first, last)
+        while done < last:
+            self._roll()
+            done = self._put(self._writer.append_pieces, kind, pieces, done, last)
         return self.end
 
     def sync(self) -> int:
@@ -344,11 +354,10 @@ class Journal:
         except OSError as e:
             raise StoreError(e.errno, f"{s.path}: {e.strerror}") from e
 
-    @contextmanager
-    def _written(self) -> Iterator[None]:
+    def _put(self, append: Callable[..., Any], *what: Any) -> int:
         """The disk's refusal leaves as StoreError, and the writer leaves the segment."""
         try:
-            yield
+            return int(append(*what))
         except OSError as e:
             if self._active is not None:
                 self._fail(self._active, e)
