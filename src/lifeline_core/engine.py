@@ -7,16 +7,18 @@ happens in `Engine.tick` alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import msgpack
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lifeline_core import isa, wire
-from lifeline_core.alarms.episodes import Episodes
+from lifeline_core.alarms.episodes import Episode, Episodes
 from lifeline_core.assemble import FED, LIVE, NEEDS_PYTHON, PATIENCE, Join, make_assembler
 from lifeline_core.detectors import find, first_groups
 from lifeline_core.detectors.base import Window
@@ -24,10 +26,11 @@ from lifeline_core.detectors.cleaned import REMOVED, Cleaning
 from lifeline_core.errors import StateError
 from lifeline_core.model import Alarm, Block, Channel, City, Finding
 from lifeline_core.networks import Networks
-from lifeline_core.runs import Run
+from lifeline_core.runs import Run, Saving
 from lifeline_core.version import __version__
 
-STATE_VERSION = 2
+STATE_VERSION = 3
+EPISODES = 64  # of one piece of saved state
 PUSHED = 0xFFFFFFFF  # the epoch of irregular samples that come without frames
 
 
@@ -100,6 +103,8 @@ class Engine:
         self._gateway: list[tuple[str, int]] = []  # refused before the assembler saw them
         self._odd: dict[str, int] = {}  # the same, counted
         self.load_notes: list[str] = []
+        self._saving: Saving | None = None
+        self._readers_said = 0, b""
 
     # ---- inputs ----
 
@@ -261,6 +266,7 @@ class Engine:
         self._drain(out)
         for run in self.runs:
             if run.watch.name in self._cleanings:
+                run.touch()
                 for lane, group, block in self._cleanings[run.watch.name].flush():
                     for finding in run.take(group, lane, block):
                         self._hear(run, finding, out)
@@ -288,6 +294,7 @@ class Engine:
                             self._heads[c.name] = last
                     for run, group in readers:
                         if self._cleanings and (cleaning := self._cleanings.get(run.watch.name)) is not None:
+                            run.touch()
                             for clean in cleaning.take(group, lane, piece):
                                 for finding in run.take(group, lane, clean):
                                     self._hear(run, finding, out)
@@ -383,16 +390,41 @@ class Engine:
 
     def save(self) -> bytes:
         """Everything that is needed to go on bit for bit, between two calls."""
-        content = {
+        parts: list[bytes] = []
+        self.begin_save(parts.append).finish()
+        return b"".join(parts)
+
+    def begin_save(self, out: Callable[[bytes], object]) -> Saving:
+        """As `save`, but gathered while the engine goes on: no call waits for more than one watch of it.
+
+        Parameters
+        ----------
+        out : callable
+            Gets the state of this moment in pieces, some at once, some before a later call changes what they say, the rest
+            as `Saving.go_on` is called until it is False. `restore` takes them one behind the other, in the order in which
+            they came. Called by the thread that calls the engine.
+
+        Returns
+        -------
+        Saving
+            One at a time: what is left of an earlier one is gathered now.
+        """
+        if self._saving is not None:
+            with contextlib.suppress(Exception):  # of a watch that cannot be saved: whoever began it is told by `Saving.go_on`
+                self._saving.finish()
+        known, active = list(self.episodes.known.values()), self.episodes.active
+        alarms = [e.alarm for e in known]  # a finished episode changes no more but for its alarm, which is replaced
+        held = {i: (dict(e.sources), list(e.channels)) for i in active.values() if (e := self.episodes.known.get(i)) is not None}
+        head = {
             "v": STATE_VERSION,
             "version": __version__,
             "isa": isa.check(),
             "city": self.city.hash,
-            "readers": [[[r.watch.name, g] for r, g in readers] for readers in self._readers],
-            "assembler": self._assembler.save(),
-            "runs": {r.watch.name: r.save() for r in self.runs},
-            "cleanings": {name: c.save() for name, c in self._cleanings.items()},
-            "episodes": self.episodes.save(),
+            "n_runs": len(self.runs),
+            "n_episodes": len(known),
+            "readers": self._said_readers(),
+            "active": active,
+            "raised": self.episodes.raised,
             "networks": self.networks.save(),
             "heads": self._heads,
             "unhealthy": self._unhealthy,
@@ -401,24 +433,29 @@ class Engine:
             "revisions": self._revisions,
             "odd": self._odd,
         }
-        packed: bytes = msgpack.packb(content)
-        return packed
+        out(msgpack.packb(head))
+        assembler = self._assembler.save()
+        out(b"\xc6" + len(assembler).to_bytes(4, "big"))  # msgpack's bin 32: what is large is not copied into a map
+        out(assembler)
+        self._saving = Saving(self.runs, self._cleanings, _packed(known, alarms, held), out)
+        return self._saving
+
+    def _said_readers(self) -> bytes:
+        """Who reads each join. Joins are only ever added, so it is worked out again only when there are more."""
+        if self._readers_said[0] != len(self._readers):
+            said = msgpack.packb([[[r.watch.name, g] for r, g in readers] for readers in self._readers])
+            self._readers_said = len(self._readers), said
+        return self._readers_said[1]
 
     @classmethod
-    def restore(cls, city: City, state: bytes) -> Engine:
+    def restore(cls, city: City, state: bytes | memoryview) -> Engine:
         """An engine that goes on where `save` was called.
 
         With another configuration, what still fits is taken (episodes always, a watch's detector where nothing of the
         watch changed) and the rest starts anew; `load_notes` says what did. StateError: these bytes are no state of this
         version.
         """
-        try:
-            content = msgpack.unpackb(state, strict_map_key=False)
-            version = content["v"]
-        except Exception as error:
-            raise StateError(f"saved state cannot be read: {error}") from error
-        if version != STATE_VERSION:
-            raise StateError(f"saved state has version {version}, this build takes {STATE_VERSION}")
+        content = _unpacked(state)
         engine = cls.__new__(cls)
         same = content["city"] == city.hash
         engine._build(city, {n: r["groups"] for n, r in content["runs"].items()} if same else {})
@@ -428,13 +465,13 @@ class Engine:
         return engine
 
     def _load(self, content: Mapping[str, Any], same: bool) -> None:
-        self.episodes.load(content["episodes"])
+        self.episodes.load({k: content[k] for k in ("known", "active", "raised")})
         self._tick_ns, self._revisions, self._odd = content["tick_ns"], content["revisions"], content["odd"]
         self._unhealthy, self._pushed = content["unhealthy"], {n: (s, i) for n, (s, i) in content["pushed"].items()}
         self._heads = {n: t for n, t in content["heads"].items() if n in self._number}
         if same:
             order = {(name, g): (r, g) for r in self.runs for name, g in [(r.watch.name, k) for k in range(len(r.groups))]}
-            self._readers = [[order[name, g] for name, g in readers] for readers in content["readers"]]
+            self._readers = [[order[name, g] for name, g in readers] for readers in msgpack.unpackb(content["readers"])]
             self._assembler.load(content["assembler"])
             self._find_loose()
             self.networks.load(content["networks"])
@@ -451,3 +488,42 @@ class Engine:
                     self._cleanings[run.watch.name].load(content["cleanings"][run.watch.name])
             except StateError as error:
                 self.load_notes.append(str(error))
+
+
+def _packed(
+    known: list[Episode], alarms: list[Alarm], held: Mapping[str, tuple[dict[str, int], list[str]]]
+) -> Iterator[bytes]:
+    """Episodes as they were, in their order, some at a time: msgpack arrays ``["episodes", [..]]``."""
+    for start in range(0, len(known), EPISODES):
+        rows = []
+        for episode, alarm in zip(known[start : start + EPISODES], alarms[start : start + EPISODES], strict=True):
+            sources, channels = held.get(alarm.alarm_id, ({}, episode.channels))
+            rows.append(Episode(alarm, sources, channels))
+        yield msgspec.msgpack.encode(("episodes", rows))
+
+
+def _unpacked(state: bytes | memoryview) -> dict[str, Any]:
+    """What `Engine.save` said, with ``assembler``, ``known``, ``runs`` and ``cleanings`` gathered from its pieces."""
+    try:
+        parts = msgpack.Unpacker(strict_map_key=False, max_buffer_size=0)
+        parts.feed(state)
+        content: dict[str, Any] = next(parts)
+        version = content["v"]
+        if version == STATE_VERSION:
+            runs: dict[str, Any] = {}
+            content |= {"assembler": next(parts), "known": [], "runs": runs, "cleanings": {}}
+            while len(runs) < content["n_runs"] or len(content["known"]) < content["n_episodes"]:
+                what, *said = next(parts)
+                if what == "run" and said[0] not in runs:
+                    name, runs[name], content["cleanings"][name] = said[0], said[1], said[2]
+                elif what == "episodes":
+                    content["known"] += said[0]
+                else:
+                    raise ValueError(f"{what} does not belong here")
+            if parts.tell() != len(state):
+                raise ValueError("there is more than was said")
+    except Exception as error:
+        raise StateError(f"saved state cannot be read: {error!r}") from error
+    if version != STATE_VERSION:
+        raise StateError(f"saved state has version {version}, this build takes {STATE_VERSION}")
+    return content
