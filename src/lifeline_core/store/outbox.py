@@ -35,6 +35,7 @@ from lifeline_core.store import disk, retention
 from lifeline_core.store.database import DECODER, Damaged, Refusals, Transaction, carry_over, connect
 from lifeline_core.store.mark import Mark
 
+AT_ONCE = 500  # rows of one statement, which SQLite bounds
 CONSUMERS = 256  # a name holds rows back, so there are not arbitrarily many
 
 
@@ -95,24 +96,33 @@ class Outbox:
         db = self._own()
         if self._before is not None:
             self._before()
-        seq, new, renumbered = self.last_seq, [], 0
+        renumbered = 0
         with Transaction(db):
-            for alarm in alarms:
-                stored = msgspec.structs.replace(alarm, seq=seq + 1, published_ns=published_ns)
-                if not _insert(db, stored):
-                    if (free := _free_number(db, alarm)) is None:
-                        continue
-                    stored = msgspec.structs.replace(stored, revision=free)
-                    _insert(db, stored)
-                    renumbered += 1
-                seq += 1
-                new.append(stored)
+            new = [msgspec.structs.replace(a, seq=self.last_seq + k, published_ns=published_ns) for k, a in enumerate(alarms, 1)]
+            if not _insert_all(db, new):
+                new, renumbered = self._insert_each(db, alarms, published_ns)
+            seq = self.last_seq + len(new)
             if new:
                 db.execute("REPLACE INTO meta VALUES('last_seq', ?)", (seq,))
                 self._mark.write(self.last_seq, seq)
         self.last_seq = seq
         self.renumbered += renumbered
         return new
+
+    def _insert_each(self, db: apsw.Connection, alarms: Sequence[Alarm], published_ns: int) -> tuple[list[Alarm], int]:
+        """Those that are not kept yet, and how many of them under another number than theirs."""
+        seq, new, renumbered = self.last_seq, [], 0
+        for alarm in alarms:
+            stored = msgspec.structs.replace(alarm, seq=seq + 1, published_ns=published_ns)
+            if not _insert(db, stored):
+                if (free := _free_number(db, alarm)) is None:
+                    continue
+                stored = msgspec.structs.replace(stored, revision=free)
+                _insert(db, stored)
+                renumbered += 1
+            seq += 1
+            new.append(stored)
+        return new, renumbered
 
     def prune(self, now_ns: int, retain_days: int, most: int = retention.MOST_ALARMS) -> int:
         """Drop rows that every named consumer has acknowledged and that are older than ``retain_days``; how many.
@@ -289,11 +299,26 @@ class Outbox:
         return db
 
 
+def _insert_all(db: apsw.Connection, alarms: Sequence[Alarm]) -> bool:
+    """All of them in one statement, as mostly goes; False, and none of them, where a number is taken or they are many."""
+    if len(alarms) > AT_ONCE:
+        return False
+    values = ", ".join(["(?, ?, ?, ?, ?)"] * len(alarms))
+    try:
+        db.execute(f"INSERT INTO alarms VALUES {values}", [value for alarm in alarms for value in _row(alarm)])
+    except apsw.ConstraintError:
+        return False
+    return True
+
+
 def _insert(db: apsw.Connection, alarm: Alarm) -> bool:
     """Whether the number of the revision was free."""
-    row = (alarm.seq, alarm.alarm_id, alarm.revision, alarm.published_ns, msgspec.msgpack.encode(alarm))
-    db.execute("INSERT INTO alarms VALUES(?, ?, ?, ?, ?) ON CONFLICT(alarm_id, revision) DO NOTHING", row)
+    db.execute("INSERT INTO alarms VALUES(?, ?, ?, ?, ?) ON CONFLICT(alarm_id, revision) DO NOTHING", _row(alarm))
     return bool(db.changes())
+
+
+def _row(alarm: Alarm) -> tuple[int, str, int, int, bytes]:
+    return alarm.seq, alarm.alarm_id, alarm.revision, alarm.published_ns, msgspec.msgpack.encode(alarm)
 
 
 def _free_number(db: apsw.Connection, alarm: Alarm) -> int | None:
