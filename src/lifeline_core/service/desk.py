@@ -30,6 +30,7 @@ from lifeline_core.service.guard import Guard
 from lifeline_core.service.keeper import Keeper
 from lifeline_core.service.live import Live
 from lifeline_core.service.log import Log
+from lifeline_core.service.priority import with_others
 from lifeline_core.service.requests import MAX_PARTS, Answer, Requests, pack_reply, refusal
 from lifeline_core.service.waiting import Waiting
 from lifeline_core.store.journal import Journal
@@ -107,7 +108,7 @@ class Desk(threading.Thread):
         self._running = True
         self._not_before = 0.0
         self._next_prune = time.monotonic() + PRUNE_S
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="evidence")
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="evidence", initializer=with_others)
         self.rounds = 0
         self.trouble = ""  # why the outbox does not commit just now
         self.counts: Counter[str] = Counter()

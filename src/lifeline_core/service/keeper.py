@@ -20,6 +20,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from lifeline_core.service.memory import give_back
+from lifeline_core.service.priority import with_others
 from lifeline_core.store.snapshot import Draft
 
 AHEAD_BYTES = 4 << 20  # not yet written: past that, gathering waits
@@ -80,6 +81,7 @@ class Keeper(threading.Thread):
     # -- the thread -----------------------------------------------------------------------------------------------
 
     def run(self) -> None:
+        with_others()
         trouble = ""
         while (order := self._orders.get()) is not Order.END:
             try:

@@ -34,6 +34,7 @@ from lifeline_core.service.ingest import Ingest
 from lifeline_core.service.log import Log
 from lifeline_core.service.metrics import MetricsServer
 from lifeline_core.service.origins import Origins
+from lifeline_core.service.priority import ahead
 from lifeline_core.service.recovery import Start, recover
 from lifeline_core.service.replies import Replies
 from lifeline_core.service.requests import MAX_BODY, Requests
@@ -120,7 +121,8 @@ class Service:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         undo.callback(end, context, linger_ms=500)
         guard = self._guarded(context, undo)
-        ingest, live, feed = self._bind(context, undo)
+        with ahead():  # libzmq starts its own thread with the first socket
+            ingest, live, feed = self._bind(context, undo)
         if guard is not None:
             guard.listen((ingest, live, feed))
         self._box = DeadLetterBox(DeadLetters(data_dir / "dead-letters", settings.dead_letter_mib << 20), self.log)
@@ -134,8 +136,9 @@ class Service:
             "feed": sockets.address(feed),
             "metrics": self._metrics.address,
         }
-        for thread in (self._desk, self._runner, self._ingest):
-            thread.start()
+        with ahead():
+            for thread in (self._desk, self._runner, self._ingest):
+                thread.start()
         if damage:
             self._desk.hand([damage_alarm(damage, time.time_ns(), self.city.hash)])
         self.log.info("started", receiver=self._ingest.receiver.name, position=began.position, **self.endpoints)

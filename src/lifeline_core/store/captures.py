@@ -93,7 +93,7 @@ class Captures:
             if state:
                 self._path(about.alarm_id, ".state").write_bytes(state)
             self.open[about.alarm_id] = about
-            self._description(about.alarm_id).write_bytes(msgspec.json.encode(about))  # the first one, which replaces none
+            self._describe(about)
             self._told[about.alarm_id] = _told(about)
 
     def fit(self, alarm_id: str, lengths: NDArray[np.int64]) -> int:
