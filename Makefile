@@ -60,12 +60,12 @@ budgets: $(READY)
 sanitize: $(READY)
 	$(BIN)/python -m tests.fuzz.sanitize $(if $(SHORT),--short)
 
-# Every entry that takes lengths from outside, for so long each.
+# Every entry that takes lengths from outside, for so long each. SEED: other mutations; MOST: so many of an entry at most.
 SECONDS ?= 60
 fuzz: $(READY)
-	$(BIN)/python -m tests.fuzz.sanitize --fuzz-only --seconds $(SECONDS)
+	$(BIN)/python -m tests.fuzz.sanitize --fuzz-only --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(MOST),--most $(MOST))
 
-# So many mutated frames through the decoder under the sanitizers.
+# So many mutated frames through decoder and assembler, compiled, under the sanitizers; some also through the binding.
 FRAMES ?= 10000000
 fuzz-frames: $(READY)
 	$(BIN)/python -m tests.fuzz.sanitize --frames $(FRAMES)

@@ -1,11 +1,13 @@
-"""What each durability costs: the same frames to a service of each, turn about.
+"""What each durability costs: frames of the same bridge to a service of each, turn about.
 
 ::
 
     python -m bench.durability_study [--frames 16000] [--rounds 3] [--pings 300] [--json]
 
 Frames a second from the first one sent to the last acknowledgement, and how long one frame by itself waits for its
-acknowledgement (p50, p99). The disk decides what "disk" costs: its fdatasync is measured beside.
+acknowledgement (p50, p99). Each round has a turn of every durability; what is said of one against "process" is the median of
+the rounds' own ratios, so that what else the machine does falls on both. The disk decides what "disk" costs: its fdatasync is
+measured beside.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ from lifeline_core.keys import DURABILITIES
 from lifeline_core.model import NS
 from lifeline_core.service.sockets import end
 
+FIRST_EPOCH = (int(time.time()) + 3600) & 0xFFFF_FFFF  # above that of the sender's devices, which is of the clock, too
+
 
 def fdatasync_ms(folder: Path, times: int = 50) -> float:
     """Median of an fdatasync after 4 KiB."""
@@ -47,9 +51,10 @@ def fdatasync_ms(folder: Path, times: int = 50) -> float:
     return statistics.median(taken) * 1e3
 
 
-def pings(address: str, n: int) -> list[float]:
-    """Milliseconds from one frame sent to its acknowledgement, one at a time, of a device of its own epoch."""
-    context, frames = zmq.Context(), Maker(Bridge(devices=1), t0_ns=1_800_000_000 * NS, epoch=77).make(n)
+def pings(address: str, n: int, turn: int) -> list[float]:
+    """Milliseconds from one frame sent to its acknowledgement, one at a time, of a device that has booted for it."""
+    t0_ns = (1_800_000_000 + 100_000 * turn) * NS
+    context, frames = zmq.Context(), Maker(Bridge(devices=1), t0_ns=t0_ns, epoch=FIRST_EPOCH + turn).make(n)
     socket = context.socket(zmq.DEALER)
     socket.connect(address)
     taken = []
@@ -59,7 +64,7 @@ def pings(address: str, n: int) -> list[float]:
         socket.send(frame)
         while socket.poll(10_000):
             said = msgpack.unpackb(socket.recv())
-            if said.get("device") == FIRST_DEVICE and said.get("ack") == k:
+            if (said.get("device"), said.get("epoch"), said.get("ack")) == (FIRST_DEVICE, FIRST_EPOCH + turn, k):
                 break
         else:
             raise AssertionError(f"frame {k} was not acknowledged within 10 s")
@@ -68,34 +73,47 @@ def pings(address: str, n: int) -> list[float]:
     return taken
 
 
+def _ratio(mine: list[float], others: list[float]) -> float:
+    """Median of the rounds' ratios."""
+    return statistics.median(a / b for a, b in zip(mine, others, strict=True))
+
+
 def measure(frames: int, rounds: int, n_pings: int) -> dict[str, Any]:
     bridge = Bridge()
     frames = frames // bridge.devices * bridge.devices
     rates: dict[str, list[float]] = {d: [] for d in DURABILITIES}
+    waits: dict[str, list[list[float]]] = {d: [] for d in DURABILITIES}
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="ll", dir=".") as name, ExitStack() as open_:
         folder = Path(name)
-        services, lines = {}, {}
+        services, senders = {}, {}
         for durability in DURABILITIES:
             text = bridge.text(folder / durability, ["tcp://127.0.0.1:0"] * 3)
             service = End(service_main, text.replace("[service]", f'[service]\ndurability = "{durability}"', 1))
             open_.callback(service.close)
             services[durability] = service
-            lines[durability] = (zmq.DEALER, service.said["ingest"])
-        sender = Sender(bridge, lines)
-        open_.callback(sender.close)
+            senders[durability] = Sender(bridge, {durability: (zmq.DEALER, service.said["ingest"])})  # numbers without holes
+            open_.callback(senders[durability].close)
         for turn in range(rounds + 1):  # the first one warms up
-            for durability in DURABILITIES:
+            for durability, sender in senders.items():
                 sender.make(frames)
                 sender.begin(durability)
                 run = sender.result()
                 assert not run.refused, f"{run.refused} frames were refused"
                 if turn:
                     rates[durability].append(frames / ((run.acked_ns - run.first_ns) / NS))
-        for durability, service in services.items():
-            ms = pings(service.said["ingest"], n_pings)
-            p50, p99 = (float(np.percentile(ms, q)) for q in (50, 99))
-            found[durability] = {"frames_per_s": statistics.median(rates[durability]), "ack_p50_ms": p50, "ack_p99_ms": p99}
+        for turn in range(rounds):
+            for durability, service in services.items():
+                waits[durability].append(pings(service.said["ingest"], max(1, n_pings // rounds), turn))
+        for durability in DURABILITIES:
+            ms = [wait for turn in waits[durability] for wait in turn]
+            found[durability] = {
+                "frames_per_s": statistics.median(rates[durability]),
+                "rate_ratio": _ratio(rates[durability], rates["process"]),
+                "ack_p50_ms": float(np.percentile(ms, 50)),
+                "ack_p99_ms": float(np.percentile(ms, 99)),
+                "ack_ratio": _ratio(*([statistics.median(turn) for turn in waits[d]] for d in (durability, "process"))),
+            }
         found["fdatasync_ms"] = fdatasync_ms(folder)
     return found
 
@@ -109,11 +127,13 @@ def main() -> int:
     given = ask.parse_args()
     found = measure(given.frames, given.rounds, given.pings)
     table = Table(title=f"fdatasync of this disk: {found['fdatasync_ms']:.2f} ms", title_justify="left")
-    for column in ("durability", "frames/s, sent to acknowledged", "one frame: p50, ms", "p99, ms"):
+    columns = ("durability", "frames/s, sent to acknowledged", "of process", "one frame: p50, ms", "p99, ms", "p50 of process")
+    for column in columns:
         table.add_column(column, justify="left" if column == "durability" else "right")
     for name in DURABILITIES:
         row = found[name]
-        table.add_row(name, f"{row['frames_per_s']:,.0f}", f"{row['ack_p50_ms']:.2f}", f"{row['ack_p99_ms']:.2f}")
+        said = ("frames_per_s", ",.0f"), ("rate_ratio", ".2f"), ("ack_p50_ms", ".2f"), ("ack_p99_ms", ".2f"), ("ack_ratio", ".2f")
+        table.add_row(name, *(f"{row[key]:{form}}" for key, form in said))
     Console(file=sys.stderr if given.json else sys.stdout).print(table)
     if given.json:
         print(json.dumps(found))

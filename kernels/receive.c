@@ -190,13 +190,33 @@ static void rubbish(ll_receiver *r, const ll_peer *peer, uint32_t user) {
     keep(r, peer, user, LL_RUBBISH, have);
 }
 
+/* The connection in `id`, and whose key `part` came under. A name that comes under another key than before is another
+ * connection: what is still to be said to the former one must not reach it. */
+static ll_peer *sender(ll_receiver *r, const ll_zmq_msg *part, uint32_t *user) {
+    const uint8_t *id = r->zmq.msg_data(&r->id);
+    const size_t len = r->zmq.msg_size(&r->id);
+    ll_peer *peer = peer_of(r, id, len);
+    const uint32_t before = peer->user;
+    *user = user_of(r, peer, part);
+    if (before && before != *user) {
+        forget(r, (uint32_t)(peer - r->peers));
+        peer = peer_of(r, id, len);
+        peer->user = *user;
+    }
+    return peer;
+}
+
 /* One message; 0 taken, -1 nothing there or an error (errno). */
 static int one(ll_receiver *r) {
     ll_zmq_msg *part = &r->held[r->n];
     if (r->zmq.msg_recv(&r->id, r->socket, DONTWAIT) < 0) return -1;
-    ll_peer *peer = peer_of(r, r->zmq.msg_data(&r->id), r->zmq.msg_size(&r->id));
     if (!r->zmq.msg_more(&r->id)) return 0; /* a ROUTER never gives an identity alone */
     if (r->zmq.msg_recv(part, r->socket, DONTWAIT) < 0) return -1;
+    if (r->zmq.msg_size(&r->id) > LL_LONGEST_ID) { /* libzmq does not look at what a peer made by hand calls itself */
+        static const ll_peer nobody = {0};
+        rubbish(r, &nobody, 0);
+        return 0;
+    }
     size_t len = r->zmq.msg_size(part);
     uint8_t delimited = 0;
     if (len == 0 && r->zmq.msg_more(part)) {
@@ -204,7 +224,8 @@ static int one(ll_receiver *r) {
         len = r->zmq.msg_size(part);
         delimited = 1;
     }
-    const uint32_t user = user_of(r, peer, part);
+    uint32_t user;
+    ll_peer *peer = sender(r, part, &user);
     if (len == 0 || r->zmq.msg_more(part)) {
         rubbish(r, peer, user);
         return 0;

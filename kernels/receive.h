@@ -12,9 +12,9 @@
  *     heads   the first LL_HEAD bytes of each, zeros behind a shorter one
  *     at[k], lengths[k], sources[k] (connection number), users[k], kinds[k]
  *
- * A connection number stands for an identity: 32 bits, never 0, given in order from a random first one. The last
- * `peers` identities are remembered; an older one that speaks again gets a new number, and its old number means
- * nobody. So the table is bounded, and a number out of an earlier life of the process means nobody as well.
+ * A connection number stands for an identity, and under CURVE for an identity and a key: 32 bits, never 0, given in order from
+ * a random first one. The last `peers` identities are remembered; an older one that speaks again gets a new number, and its
+ * old number means nobody. So the table is bounded, and a number out of an earlier life of the process means nobody as well.
  *
  * A user is the owner of a CURVE key: its place, from 1, in the sorted list of keys; 0: no key, or none of the list. It
  * is asked of every message, because an identity is chosen by whoever connects and says nothing of the key. */
@@ -62,6 +62,8 @@ enum { LL_SENT = 0, LL_AGAIN = 1, LL_GONE = 2 };
 enum { LL_RUBBISH_KEPT = 4096, LL_HEAD = 16 };
 
 enum { LL_KEY = 41 }; /* of Z85, and its end */
+
+enum { LL_LONGEST_ID = 255 }; /* of a routing id (RFC 23); whoever has a longer one sends rubbish and gets no answer */
 
 typedef struct {
     uint32_t number; /* 0: the slot is free */

@@ -113,7 +113,13 @@ class Proxy:
             except OSError:
                 self._drop(end)
                 continue
-            self.bytes += len(data) if end.getpeername()[1] == self.target else 0
+            self.bytes += len(data) if self.towards_target(end) else 0
+
+    def towards_target(self, end: socket.socket) -> bool:
+        try:
+            return bool(end.getpeername()[1] == self.target)
+        except OSError:  # it has just ended
+            return False
 
     def _drop(self, end: socket.socket) -> None:
         for one in (end, self._pairs.get(end)):

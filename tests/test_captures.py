@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -12,13 +13,20 @@ from typer.testing import CliRunner
 
 from lifeline_core import wire
 from lifeline_core.cli import app
+from lifeline_core.cli.arrays import Source, timeline
+from lifeline_core.cli.replay import play
+from lifeline_core.config import load_city
 from lifeline_core.engine import Engine
-from lifeline_core.errors import StoreError
-from lifeline_core.model import NS, Alarm
-from lifeline_core.service import FeedClient, Service
+from lifeline_core.errors import StateError, StoreError
+from lifeline_core.model import NS, Alarm, City
+from lifeline_core.pipes import PipeGraph
+from lifeline_core.service import FeedClient, Service, origins
 from lifeline_core.service.archivist import AHEAD, Archivist
 from lifeline_core.service.log import Log
+from lifeline_core.service.origins import Origins, unpack
+from lifeline_core.service.recovery import pack_head
 from lifeline_core.service.sieve import Spans
+from lifeline_core.store import snapshot
 from lifeline_core.store.captures import About, Captures
 from lifeline_core.store.journal import FRAME, Journal
 from tests.service_city import DEVICE, T0, city_text, frame, make_city, read_all, running, until
@@ -262,3 +270,174 @@ def test_it_is_kept_when_the_journal_has_moved_on(tmp_path: Path) -> None:
             device.send(*(wire.pack(np.zeros((1, 10_000), np.float32), seq=k * 25 + i, **many) for i in range(25)))
         until(lambda: service._journal.first > 0, 30.0)
         assert evidence(service, raised.alarm_id)["frames"] == 3
+
+
+# ---- detectors that learn ----
+
+LEARNING = """
+[channel.joint]
+site = "north"
+device = 21
+channel = 0
+unit = "mm"
+
+[channel.air]
+site = "north"
+device = 22
+channel = 0
+unit = "degC"
+
+[watch.joint-free]
+site = "north"
+channels = ["joint", "air"]
+detector = "regressed"
+bin_s = 60.0
+train = 40
+confirm = 2
+limits = [ {severity = 2, above = 4.0} ]
+"""
+
+
+def minute(number: int, off: float = 0.0) -> list[bytes]:
+    """Four values of the joint and of the air; the joint follows the air by 2 mm a degree and is ``off`` its course."""
+    air = 15 + 7 * np.sin(number / 9) + 3 * np.sin(number / 2)
+    times = T0 - T0 % (60 * NS) + (60 * number + 15 * np.arange(4)) * NS
+    said = {"seq": number, "sample_index": 4 * number, "epoch": 1, "rate": 0, "t_ns": times[None, :], "t0_ns": int(times[0])}
+    noise = np.random.default_rng(number).normal(0, 0.3)
+    return [wire.pack(np.full((1, 4), v), device=d, channel=0, **said)
+            for d, v in ((22, air), (21, 20 - 2 * (air - 15) + noise + off))]  # fmt: skip
+
+
+def test_replay_knows_what_the_detector_had_learned(tmp_path: Path) -> None:
+    text = city_text(tmp_path / "data").replace("snapshot_s = 1.0", "snapshot_s = 0.1") + LEARNING
+    (tmp_path / "city.toml").write_text(text)
+    with running(load_city(tmp_path / "city.toml")) as service, Wire(service) as device:
+        for number in range(60):
+            device.send(*minute(number))
+        until(lambda: service.stats()["frames"] == 120)
+        until(lambda: service.numbers().get("desk_snapshots", 0) >= 1 and service._runner._saved == service._journal.end, 20)
+        for number in range(60, 70):
+            device.send(*minute(number, off=8.0))
+        with FeedClient(service.endpoints["feed"]) as feed:
+            raised = until(lambda: [a for a in read_all(feed) if a.watch == "joint-free"])[0]
+        for number in range(70, 80):
+            device.send(*minute(number))
+        said = until(lambda: (e := evidence(service, raised.alarm_id))["finished"] and e)
+        assert said["replayable"] and said["why"] == "" and "state" not in said
+        asked = ["evidence", raised.alarm_id, "--from", service.endpoints["feed"], "-o", str(tmp_path / "e.llf")]
+        assert CliRunner().invoke(app, asked).exit_code == 0 and (tmp_path / "e.state").stat().st_size < 100_000
+    asked = ["replay", str(tmp_path / "e.llf"), "--city", str(tmp_path / "city.toml"), "--json"]
+    out = CliRunner().invoke(app, asked)
+    again = [msgspec.json.decode(line) for line in out.stdout.splitlines()]
+    assert [a["alarm_id"] for a in again if a["revision"] == 1] == [raised.alarm_id], out.stderr
+    (same,) = (a for a in again if a["revision"] == 1)
+    assert (same["value"], same["evidence"], same["detected_ns"]) == (raised.value, raised.evidence, raised.detected_ns)
+    (tmp_path / "e.state").rename(tmp_path / "away")
+    out = CliRunner().invoke(app, asked)
+    assert out.stdout == "", "by the frames alone nothing is learned"
+
+
+NET = """[JUNCTIONS]\nA\nB\nC\nD\nE\nF\n[RESERVOIRS]\nR\n[PIPES]\nRA R A 300 400\nAB A B 600 200\nBC B C 600 200\nCD C D 600 200
+DE D E 600 200\nEA E A 600 200\nBD B D 900 200\nCF C F 600 200\n[OPTIONS]\nUnits LPS\n"""
+SENSORS = ("A", "C", "E", "F")
+FS = 100
+
+
+def pressures(burst_s: float, seconds: int) -> dict[str, np.ndarray]:
+    """Head in metres at the sensors: a drop of 3 m at D that comes by the shortest way at 1200 m/s, and the sensors' noise."""
+    times = PipeGraph.from_text(NET, wave_speed=1200.0).travel_times("D")
+    net, rng, t = PipeGraph.from_text(NET, wave_speed=1200.0), np.random.default_rng(4), np.arange(seconds * FS) / FS
+    return {n: (50 - 3.0 * (t >= burst_s + times[net.index[n]]) + rng.normal(0, 0.02, t.size)).astype(np.float32) for n in SENSORS}
+
+
+def net_city(folder: Path) -> City:
+    (folder / "net.inp").write_text(NET)
+    text = '[service]\nhealth = false\n[site.net]\ndomain = "water"\nnetwork = "net.inp"\nwave_speed = 1200.0\n'
+    for k, node in enumerate(SENSORS):
+        text += f'[channel.p-{node.lower()}]\nsite = "net"\ndevice = {30 + k}\nchannel = 0\nquantity = "pressure"\nunit = "m"\n'
+        text += f'rate_hz = {FS}.0\nnode = "{node}"\n'
+        text += f'[watch.t-{node.lower()}]\nsite = "net"\nchannels = ["p-{node.lower()}"]\nprofile = "water.transient"\n'
+    (folder / "city.toml").write_text(text)
+    return load_city(folder / "city.toml")
+
+
+def test_a_burst_that_several_watches_said_together_is_raised_again(tmp_path: Path) -> None:
+    city, seconds, saved_s, burst_s = net_city(tmp_path), 110, 95, 100.3
+    x, engine, log = pressures(burst_s, seconds), Engine(city), Log()
+    (tmp_path / "evidence").mkdir()
+    with Journal(tmp_path / "journal", budget_bytes=1 << 22, segment_bytes=1 << 18) as journal:
+        captures = Captures(tmp_path / "evidence", budget_bytes=1 << 22, longest_bytes=1 << 21)
+        archivist = Archivist(city, journal, captures, log, Origins(tmp_path / "snapshots", captures.home))
+        said: list[Alarm] = []
+        for s in range(seconds):
+            frames = [wire.pack(x[n][None, s * FS : (s + 1) * FS], device=30 + k, channel=0, epoch=1, seq=s, sample_index=s * FS,
+                                t0_ns=T0 + s * NS, rate=FS) for k, n in enumerate(SENSORS)]  # fmt: skip
+            write(journal, frames)
+            said += engine.push(frames) + engine.tick(T0 + (s + 1) * NS)
+            if s == saved_s:
+                snapshot.save(tmp_path / "snapshots", journal.end, pack_head(0) + engine.save())
+            if fresh := [a for a in said if a.kind == "burst" and a.revision == 1 and a.alarm_id not in captures.open]:
+                archivist.hear(fresh)
+                archivist.step()
+        (burst,) = {a.alarm_id: a for a in said if a.kind == "burst" and a.revision == 1}.values()
+        assert burst.watch == "network" and burst.where["candidates"]
+        archivist.step()
+        about, data = captures.read(burst.alarm_id) or (None, b"")
+        assert about is not None and about.replayable, about and about.why
+        assert {device for device, _ in about.numbers} == {30, 31, 32, 33} and about.before == 4 * (saved_s + 1 - 40)
+        (tmp_path / "e.llf").write_bytes(data)
+        again = Engine.restore(city, unpack(captures.state(burst.alarm_id)))
+        source = Source([tmp_path / "e.llf"], (), (), None, 1.0, None, None, False)
+        found = [a for _, some in play(again, islice(timeline(city, source), about.before, None)) for a in some]
+    (same,) = (a for a in found if a.kind == "burst" and a.revision == 1)
+    assert (same.alarm_id, same.onset_ns, same.where) == (burst.alarm_id, burst.onset_ns, burst.where)
+
+
+def test_a_state_too_large_or_cut_off_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    city = make_city(tmp_path)
+    frames = [frame(s, value=30.0 if s >= 100 else 1.0) for s in range(140)]
+    engine = Engine(city)
+    engine.push(frames[:90])
+    snapshot.save(tmp_path / "snapshots", 0, pack_head(0) + engine.save())
+    (raised,) = engine.push(frames[90:])
+    ids = iter("abcdefgh")
+    with Journal(tmp_path / "journal", budget_bytes=1 << 20, segment_bytes=1 << 16) as journal:
+        write(journal, frames)
+
+        def captured(longest: int = 1 << 18, snapshots: str = "snapshots") -> About:
+            captures = Captures(tmp_path / "evidence", budget_bytes=1 << 20, longest_bytes=longest)
+            archivist = Archivist(city, journal, captures, Log(), Origins(tmp_path / snapshots, captures.home))
+            name = next(ids)
+            archivist.hear([msgspec.structs.replace(raised, alarm_id=name)])
+            archivist.step()
+            assert not list(captures.home.glob("origin-*"))
+            return (captures.read(name) or (None,))[0]  # type: ignore[return-value]
+
+        assert captured().replayable
+        cut = captured(longest=20 * len(frames[0]))
+        assert (cut.whole, cut.replayable, cut.why) == (False, False, "it was cut short before the alarm was raised")
+        assert captured(snapshots="none").why == "there was no snapshot before it"
+        monkeypatch.setattr(origins, "MOST_BYTES", 10)
+        assert captured().why.startswith("the state of its watches has ")
+        monkeypatch.setattr(origins, "LARGEST_BYTES", 10)
+        assert captured().why.startswith("the snapshot has ")
+        monkeypatch.undo()
+        (next((tmp_path / "snapshots").glob("*"))).write_bytes(b"LLSN")
+        assert captured().why == "the snapshot before it is damaged"
+    with pytest.raises(StateError, match="cannot be read"):
+        unpack(b"\x81")
+
+
+def test_a_damaged_state_costs_the_state_alone(tmp_path: Path) -> None:
+    c = opened(tmp_path)
+    c.begin(about("a1", replayable=True), b"state")
+    c.add("a1", [b"frames"])
+    c.note("a1", 1)
+    c.finish("a1")
+    assert c.used_bytes == 11 and c.state("a1") == b"state" and c.state("../a1") == b""
+    (tmp_path / "a1.state").write_bytes(b"sta")
+    (tmp_path / "a2.state").write_bytes(b"nobody's")
+    again = opened(tmp_path)
+    found, data = again.read("a1") or (None, b"")
+    assert data == b"frames" and again.state("a1") == b"" and not (tmp_path / "a2.state").exists()
+    assert found is not None and (found.replayable, found.why) == (False, "its state was damaged")

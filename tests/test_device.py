@@ -16,7 +16,8 @@ import zmq
 
 from lifeline_core import wire
 from lifeline_core.device import Device, head
-from lifeline_core.service.flow import HISTORY_BYTES
+from lifeline_core.service.backlog import FRAME_COST
+from lifeline_core.service.flow import FIRST_HISTORY
 from lifeline_core.service.sockets import end
 from tests.proxy import Proxy
 
@@ -316,7 +317,7 @@ def test_history_never_fills_the_line(script: Script) -> None:
         got = script.frames(device, 101, timeout=1.0)
         assert got[0].sample_index == 100 * 500 and all(f.flags & 8 for f in got[1:])
         size = len(wire.pack(ramp(500), device=7, t0_ns=0, rate=500))
-        assert len(got) - 1 == HISTORY_BYTES // size
+        assert len(got) - 1 == FIRST_HISTORY // (size + FRAME_COST)
         device.send(ramp(500), 101 * NS, rate=500)
         (one,) = script.frames(device, 1)
         assert one.sample_index == 101 * 500 and one.seq == len(got)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,13 +21,14 @@ from lifeline_core.cli import app
 from lifeline_core.config import check_city, load_city, read_city
 from lifeline_core.errors import ConfigError
 from lifeline_core.model import NS, Client
-from lifeline_core.service import FeedClient, FeedRefused, LiveView, Service
+from lifeline_core.service import Device, FeedClient, FeedRefused, LiveView, Service
 from lifeline_core.service.certificates import make_keys, read_keys, read_public
 from lifeline_core.service.guard import FAST, FOREIGN, QUIET_NS, Guard
 from lifeline_core.service.log import Log
 from lifeline_core.service.receive import FRAME, GATEWAY, RUBBISH, Batch
-from lifeline_core.service.sockets import end
-from tests.service_city import city_text, frame, running, until
+from lifeline_core.service.sockets import COMMON, end
+from tests.proxy import Proxy
+from tests.service_city import city_text, frame, running, send_second, until
 
 Z = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"
 OTHER = "D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs"
@@ -173,15 +176,16 @@ def test_refusals_are_one_alarm_until_it_is_quiet() -> None:
 
 
 def written(tmp_path: Path) -> Path:
-    """A city under CURVE with four pairs of keys: the service's, a device's, a reader's and an operator's."""
+    """A city under CURVE with five pairs of keys: the service's, two devices', a reader's and an operator's."""
     folder = tmp_path / "keys"
-    for name in ("service", "logger", "reader", "operator", "stranger"):
+    for name in ("service", "logger", "other", "reader", "operator", "stranger"):
         if not (folder / f"{name}.key").exists():
             make_keys(folder, name)
     text = city_text(tmp_path / "data") + '\n[security]\nmode = "curve"\nkey_file = "keys/service.key_secret"\n'
-    for name in ("logger", "reader", "operator"):
+    devices = {"logger": 7, "other": 8}
+    for name in ("logger", "other", "reader", "operator"):
         text += f"[client.{name}]\nkey = '{read_public(str(folder / f'{name}.key')).decode()}'\n"
-        text += "devices = [7]\n" if name == "logger" else f'role = "{name}"\n'
+        text += f"devices = [{devices[name]}]\n" if name in devices else f'role = "{name}"\n'
     (tmp_path / "city.toml").write_text(text)
     return tmp_path / "city.toml"
 
@@ -191,15 +195,25 @@ class Door:
         self.service, self.folder = service, folder
         self.context = zmq.Context()
 
-    def dealer(self, name: str = "logger", socket: str = "ingest") -> Any:
+    def keys(self, name: str) -> dict[str, bytes]:
+        keys = read_keys(self.folder / f"{name}.key_secret")
+        service = read_public(str(self.folder / "service.key"))
+        return {"curve_serverkey": service, "curve_publickey": keys.public, "curve_secretkey": keys.secret}
+
+    def dealer(self, name: str = "logger", socket: str = "ingest", *, called: bytes = b"", to: str = "") -> Any:
+        """Under the keys of ``name``; ``called``: the routing id it chooses."""
         dealer = self.context.socket(zmq.DEALER)
         dealer.linger = 0
-        if name:
-            keys = read_keys(self.folder / f"{name}.key_secret")
-            dealer.curve_serverkey = read_public(str(self.folder / "service.key"))
-            dealer.curve_publickey, dealer.curve_secretkey = keys.public, keys.secret
-        dealer.connect(self.service.endpoints[socket])
+        if called:
+            dealer.setsockopt(zmq.IDENTITY, called)
+            dealer.reconnect_ivl = -1  # a test makes it anew itself
+        for option, key in self.keys(name).items() if name else ():
+            setattr(dealer, option, key)
+        dealer.connect(to or self.service.endpoints[socket])
         return dealer
+
+    def port(self) -> int:
+        return int(self.service.endpoints["ingest"].rsplit(":", 1)[1])
 
     def feed(self, name: str) -> FeedClient:
         return FeedClient(self.service.endpoints["feed"], server_key=str(self.folder / "service.key"),
@@ -231,6 +245,122 @@ def test_a_known_key_is_heard_for_its_own_devices_only(door: Door) -> None:
         assert (stats["frames"], stats["refused"]) == (1, {"not-its-device": 1})
     letters = b"".join(f.read_bytes() for f in (door.folder.parent / "data" / "dead-letters").iterdir())
     assert b"not-its-device" in letters
+
+
+def acks(dealer: Any, last: int) -> list[int]:
+    """What it hears until ``last`` is acknowledged."""
+    heard: list[int] = []
+    while last not in heard:
+        assert dealer.poll(5000), f"heard {heard} only"
+        heard.append(msgpack.unpackb(dealer.recv())["ack"])
+    return heard
+
+
+def test_another_keys_name_neither_cuts_off_nor_diverts(door: Door) -> None:
+    honest = door.dealer(called=b"well-7")
+    honest.send(frame(0))
+    acks(honest, 0)
+    intruder = door.dealer("other", called=b"well-7")
+    for second in range(1, 20):
+        intruder.send(frame(second, device=8))
+        honest.send(frame(second))
+        acks(honest, second)
+    assert not intruder.poll(200)
+    # the feed's replies likewise
+    reader = door.dealer("reader", "feed", called=b"desk")
+    reader.send(msgpack.packb({"op": "read", "after": 0}))
+    assert reader.poll(5000) and msgpack.unpackb(reader.recv())["ok"]
+    other = door.dealer("operator", "feed", called=b"desk")
+    other.send(msgpack.packb({"op": "stats"}))
+    reader.send(msgpack.packb({"op": "read", "after": 0}))
+    assert reader.poll(5000) and "alarms" in msgpack.unpackb(reader.recv()) and not other.poll(200)
+
+
+def test_a_name_that_is_taken_keeps_out_nobody_who_leaves_the_naming_to_the_service(door: Door) -> None:
+    squatter = door.dealer("other", called=b"well-7")
+    squatter.send(frame(0, device=8))
+    assert squatter.poll(5000)
+    with Device(door.service.endpoints["ingest"], 7, epoch=1, identity=b"well-7", **door.keys("logger")) as device:
+        send_second(device, 0)
+        assert device.drain(10)
+
+
+def test_a_name_under_another_key_is_another_connection(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is still to be said to the former one goes to nobody."""
+    seen: list[tuple[int, int]] = []
+    judge = Guard.judge
+
+    def look(self: Guard, b: Batch) -> None:
+        seen.extend(zip(b.users.tolist(), b.sources.tolist(), strict=True))
+        judge(self, b)
+
+    monkeypatch.setattr(Guard, "judge", look)
+    first = door.dealer(called=b"well-7")
+    first.send(frame(0))
+    acks(first, 0)
+    first.close(0)
+    time.sleep(0.3)
+    second = door.dealer("other", called=b"well-7")
+    second.send(frame(0, device=8))
+    assert second.poll(5000)
+    (one, number), (two, another) = seen
+    assert one != two and number != another
+
+
+def test_after_a_half_open_connection_a_device_is_served_at_once(door: Door) -> None:
+    said = {"identity": b"well-7", "resend_s": 0.3, **door.keys("logger")}
+    with Proxy(door.port()) as proxy, Device(proxy.endpoint, 7, epoch=1, **said) as device:  # type: ignore[arg-type]
+        send_second(device, 0)
+        assert device.drain(10)
+        proxy.go_deaf()
+        send_second(device, 1)
+        assert device.drain(10) and device.acked == 2 and proxy.accepted == 2
+
+
+def test_one_that_insists_on_its_name_is_served_when_the_dead_connection_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for option in (zmq.HEARTBEAT_IVL, zmq.HEARTBEAT_TIMEOUT):
+        monkeypatch.setitem(COMMON, option, 300)  # type: ignore[arg-type]  # a minute is too long for a test
+    with running(load_city(written(tmp_path))) as service:
+        door = Door(service, tmp_path / "keys")
+        with Proxy(door.port()) as proxy:
+            first = door.dealer(called=b"well-7", to=proxy.endpoint)
+            first.send(frame(0))
+            acks(first, 0)
+            proxy.go_deaf()
+
+            def heard() -> bool:
+                dealer = door.dealer(called=b"well-7", to=proxy.endpoint)
+                dealer.send(frame(1))
+                good = bool(dealer.poll(500))
+                dealer.close(0)
+                return good
+
+            until(heard)
+        door.close()
+
+
+def test_the_names_that_the_service_gives_are_nobodys_guess() -> None:
+    """libzmq alone begins with 6b8b4567 in every process."""
+    said = {
+        subprocess.run([sys.executable, "-c", FIRST_NAME], capture_output=True, text=True, timeout=60, check=True).stdout
+        for _ in range(2)
+    }
+    assert len(said) == 2 and all(name.startswith("00") and len(name.strip()) == 10 for name in said)
+
+
+FIRST_NAME = """
+import zmq
+from lifeline_core.service import sockets
+context = zmq.Context()
+router = sockets.bind(context, zmq.ROUTER, "tcp://127.0.0.1:0", "ingest", {})
+dealer = context.socket(zmq.DEALER)
+dealer.connect(sockets.address(router))
+dealer.send(b"x")
+print(router.recv_multipart()[0].hex())
+dealer.close(0), router.close(0)
+"""
 
 
 def test_strangers_do_not_get_in_and_are_counted(door: Door) -> None:

@@ -17,6 +17,7 @@ from lifeline_core.service.bell import Bell
 from lifeline_core.service.receive import AGAIN, FRAME, GATEWAY, GONE, RUBBISH, SENT, CompiledReceiver, PlainReceiver
 from lifeline_core.service.sockets import end
 from lifeline_core.store.journal import Journal
+from tests.faults.zmtp import Peer
 
 ARENA = 1 << 16
 
@@ -64,6 +65,23 @@ def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
     ends = Ends(request.param)
     yield ends
     ends.close()
+
+
+def test_a_name_longer_than_any_is_rubbish(ends: Ends) -> None:
+    """libzmq takes whatever a peer made by hand calls itself; a record of it has 255 bytes."""
+    peers = [Peer(f"tcp://127.0.0.1:{ends.port}", b"%d" % k * n) for k, n in enumerate((255, 256, 3000, 60_000))]
+    good = ends.client()
+    assert all(peer.shake() for peer in peers)
+    for peer in peers:
+        peer.send(b"LLF1 named")
+    good.send(b"LLF1 good")
+    got = ends.take(5)
+    assert sorted((p, k) for p, _, k in got) == [(b"LLF1 good", FRAME), *[(b"LLF1 named", RUBBISH)] * 3, (b"LLF1 named", FRAME)]
+    assert [source for _, source, kind in got if kind == RUBBISH] == [0, 0, 0]
+    numbers = {p: s for p, s, k in got if k == FRAME}
+    assert ends.receiver.reply([(numbers[b"LLF1 good"], b"ok"), (numbers[b"LLF1 named"], b"ok"), (0, b"?")]) == [SENT, SENT, GONE]
+    for peer in peers:
+        peer.socket.close()
 
 
 def test_payloads_arrive_in_order_with_one_number_a_connection(ends: Ends) -> None:

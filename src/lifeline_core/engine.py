@@ -7,27 +7,31 @@ happens in `Engine.tick` alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import msgpack
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lifeline_core import isa, wire
-from lifeline_core.alarms.episodes import Episodes
-from lifeline_core.assemble import FED, LIVE, NEEDS_PYTHON, PATIENCE, Join, make_assembler
+from lifeline_core.alarms.episodes import Episode, Episodes
+from lifeline_core.assemble import FED, LIVE, NEEDS_PYTHON, NEEDS_READERS, NEEDS_ROOM, PATIENCE, Join, make_assembler
 from lifeline_core.detectors import find, first_groups
 from lifeline_core.detectors.base import Window
 from lifeline_core.detectors.cleaned import REMOVED, Cleaning
 from lifeline_core.errors import StateError
-from lifeline_core.model import Alarm, Block, Channel, City, Finding
+from lifeline_core.model import Alarm, Block, Break, Channel, City, Finding
 from lifeline_core.networks import Networks
-from lifeline_core.runs import Run
+from lifeline_core.runs import Run, Saving
 from lifeline_core.version import __version__
 
-STATE_VERSION = 2
+STATE_VERSION = 3
+EPISODES = 64  # of one piece of saved state
 PUSHED = 0xFFFFFFFF  # the epoch of irregular samples that come without frames
 
 
@@ -89,6 +93,7 @@ class Engine:
                 self._readers[numbers[join]].append((run, g))
         self._assembler = make_assembler(self.channels, joins)
         self._find_loose()
+        self._offer_all()
         self.episodes = Episodes(city.hash)
         self.networks = Networks(city)
         self._heads: dict[str, int] = {}
@@ -100,6 +105,8 @@ class Engine:
         self._gateway: list[tuple[str, int]] = []  # refused before the assembler saw them
         self._odd: dict[str, int] = {}  # the same, counted
         self.load_notes: list[str] = []
+        self._saving: Saving | None = None
+        self._readers_said = 0, b""
 
     # ---- inputs ----
 
@@ -144,8 +151,11 @@ class Engine:
                 self._feed_special(one, at, out)
                 at, force = at + 1, 0
             else:
-                self._drain(out)
-                force = 1
+                if status == NEEDS_READERS and self._assembler.wanted >= 0:
+                    self._drain_join(self._assembler.wanted, LIVE, out)
+                else:
+                    self._drain(out)
+                force = int(status == NEEDS_ROOM)
         self._drain(out)
 
     def _feed_special(self, one: bytes, record: int, out: list[Alarm]) -> None:
@@ -231,6 +241,7 @@ class Engine:
         self._drain(out)
         self._assembler.tick(PATIENCE)
         self._drain(out)
+        self._note_heads()
         self._tick_ns = t_ns if self._tick_ns is None else max(t_ns, self._tick_ns)
         for run in self.runs:
             for finding in run.tick(self._tick_ns):
@@ -259,8 +270,10 @@ class Engine:
         while not self._assembler.settle(PATIENCE, 1):
             self._drain(out)
         self._drain(out)
+        self._note_heads()
         for run in self.runs:
             if run.watch.name in self._cleanings:
+                run.touch()
                 for lane, group, block in self._cleanings[run.watch.name].flush():
                     for finding in run.take(group, lane, block):
                         self._hear(run, finding, out)
@@ -274,26 +287,58 @@ class Engine:
     # ---- inside ----
 
     def _drain(self, out: list[Alarm]) -> None:
-        """Let every detector read what there is."""
+        """Let every detector read what there is. What takers take is given to them by the assembler."""
         for channels in self._assembler.take_new_streams():
             self._regroup(set(channels))
         while dirty := self._assembler.take_dirty():
             for join, lane in dirty:
-                readers = self._readers[join]
-                while (piece := self._assembler.take(join, lane)) is not None:
-                    if lane == LIVE and isinstance(piece, Block):
-                        run, group = readers[0]
-                        last = piece.time_ns(piece.n - 1)
-                        for c in run.groups[group]:
-                            self._heads[c.name] = last
-                    for run, group in readers:
-                        if self._cleanings and (cleaning := self._cleanings.get(run.watch.name)) is not None:
-                            for clean in cleaning.take(group, lane, piece):
-                                for finding in run.take(group, lane, clean):
-                                    self._hear(run, finding, out)
-                            continue
-                        for finding in run.take(group, lane, piece):
-                            self._hear(run, finding, out)
+                self._drain_join(join, lane, out)
+
+    def _drain_join(self, join: int, lane: int, out: list[Alarm]) -> None:
+        if self._assembler.is_held(join):  # first of all a `Saving` has its watches as they were
+            for run, _ in self._readers[join]:
+                run.touch()
+            self._assembler.release(join)
+        while (piece := self._assembler.take(join, lane)) is not None:
+            self._read(join, lane, piece, self._assembler.had(), out)
+
+    def _read(self, join: int, lane: int, piece: Block | Break, begun: list[int] | None, out: list[Alarm]) -> None:
+        """A block or a break to every reader of a join; of a block what their takers have not had (``begun``)."""
+        for k, (run, group) in enumerate(self._readers[join]):
+            part: Block | Break = piece
+            if isinstance(piece, Block) and begun is not None and begun[k]:
+                if begun[k] == piece.n:
+                    continue
+                part = _rest(piece, begun[k])
+            if self._cleanings and (cleaning := self._cleanings.get(run.watch.name)) is not None:
+                run.touch()
+                for clean in cleaning.take(group, lane, part):
+                    for finding in run.take(group, lane, clean):
+                        self._hear(run, finding, out)
+                continue
+            for finding in run.take(group, lane, part):
+                self._hear(run, finding, out)
+
+    def _offer_all(self) -> None:
+        self._joins: dict[str, list[int]] = {}  # by watch: those it reads
+        for join, readers in enumerate(self._readers):
+            for run, _ in readers:
+                self._joins.setdefault(run.watch.name, []).append(join)
+        self._offer(range(len(self._readers)))
+
+    def _offer(self, joins: Iterable[int]) -> None:
+        """Tell the assembler which short ways the readers of joins have. Cleaned samples go through Python."""
+        for join in joins:
+            self._assembler.offer(
+                join, [[] if run.watch.name in self._cleanings else run.takers(group) for run, group in self._readers[join]]
+            )
+
+    def _note_heads(self) -> None:
+        """How far the live samples of each channel have come."""
+        for join, t_ns in self._assembler.take_lasts():
+            run, group = self._readers[join][0]
+            for c in run.groups[group]:
+                self._heads[c.name] = t_ns
 
     def _find_loose(self) -> None:
         """By channel: the joins that fall apart when their channels come by themselves. Most have one channel and never do."""
@@ -319,8 +364,12 @@ class Engine:
                 for run, _ in readers:
                     if run.watch.name in self._cleanings:
                         self._cleanings[run.watch.name].regroup(run.groups)
+                    self._joins[run.watch.name].append(number)
+                    self._offer(self._joins[run.watch.name])
 
     def _hear(self, run: Run, finding: Finding, out: list[Alarm]) -> None:
+        if run.renewed:  # it failed: what was offered is of the detector before
+            self._offer(self._joins[run.watch.name])
         health: dict[str, list[str]] = {}
         if run.watch.detector != "health":
             concerned = [finding.source] if finding.source in self._unhealthy else [] if finding.source else run.watch.channels
@@ -383,16 +432,42 @@ class Engine:
 
     def save(self) -> bytes:
         """Everything that is needed to go on bit for bit, between two calls."""
-        content = {
+        parts: list[bytes] = []
+        self.begin_save(parts.append).finish()
+        return b"".join(parts)
+
+    def begin_save(self, out: Callable[[bytes], object]) -> Saving:
+        """As `save`, but gathered while the engine goes on: no call waits for more than one watch of it.
+
+        Parameters
+        ----------
+        out : callable
+            Gets the state of this moment in pieces, some at once, some before a later call changes what they say, the rest
+            as `Saving.go_on` is called until it is False. `restore` takes them one behind the other, in the order in which
+            they came. Called by the thread that calls the engine.
+
+        Returns
+        -------
+        Saving
+            One at a time: what is left of an earlier one is gathered now.
+        """
+        if self._saving is not None:
+            with contextlib.suppress(Exception):  # of a watch that cannot be saved: whoever began it is told by `Saving.go_on`
+                self._saving.finish()
+        self._note_heads()
+        known, active = list(self.episodes.known.values()), self.episodes.active
+        alarms = [e.alarm for e in known]  # a finished episode changes no more but for its alarm, which is replaced
+        held = {i: (dict(e.sources), list(e.channels)) for i in active.values() if (e := self.episodes.known.get(i)) is not None}
+        head = {
             "v": STATE_VERSION,
             "version": __version__,
             "isa": isa.check(),
             "city": self.city.hash,
-            "readers": [[[r.watch.name, g] for r, g in readers] for readers in self._readers],
-            "assembler": self._assembler.save(),
-            "runs": {r.watch.name: r.save() for r in self.runs},
-            "cleanings": {name: c.save() for name, c in self._cleanings.items()},
-            "episodes": self.episodes.save(),
+            "n_runs": len(self.runs),
+            "n_episodes": len(known),
+            "readers": self._said_readers(),
+            "active": active,
+            "raised": self.episodes.raised,
             "networks": self.networks.save(),
             "heads": self._heads,
             "unhealthy": self._unhealthy,
@@ -401,40 +476,47 @@ class Engine:
             "revisions": self._revisions,
             "odd": self._odd,
         }
-        packed: bytes = msgpack.packb(content)
-        return packed
+        out(msgpack.packb(head))
+        assembler = self._assembler.save()
+        out(b"\xc6" + len(assembler).to_bytes(4, "big"))  # msgpack's bin 32: what is large is not copied into a map
+        out(assembler)
+        self._saving = Saving(self.runs, self._cleanings, _packed(known, alarms, held), out)
+        self._assembler.hold()  # no taker may change a watch before it is saved
+        return self._saving
+
+    def _said_readers(self) -> bytes:
+        """Who reads each join. Joins are only ever added, so it is worked out again only when there are more."""
+        if self._readers_said[0] != len(self._readers):
+            said = msgpack.packb([[[r.watch.name, g] for r, g in readers] for readers in self._readers])
+            self._readers_said = len(self._readers), said
+        return self._readers_said[1]
 
     @classmethod
-    def restore(cls, city: City, state: bytes) -> Engine:
+    def restore(cls, city: City, state: bytes | memoryview) -> Engine:
         """An engine that goes on where `save` was called.
 
         With another configuration, what still fits is taken (episodes always, a watch's detector where nothing of the
         watch changed) and the rest starts anew; `load_notes` says what did. StateError: these bytes are no state of this
         version.
         """
-        try:
-            content = msgpack.unpackb(state, strict_map_key=False)
-            version = content["v"]
-        except Exception as error:
-            raise StateError(f"saved state cannot be read: {error}") from error
-        if version != STATE_VERSION:
-            raise StateError(f"saved state has version {version}, this build takes {STATE_VERSION}")
+        content = _unpacked(state)
         engine = cls.__new__(cls)
         same = content["city"] == city.hash
         engine._build(city, {n: r["groups"] for n, r in content["runs"].items()} if same else {})
         if content["isa"] != isa.check():
             engine.load_notes.append(f"state of instruction set {content['isa']}, now {isa.check()}: equal within tolerances only")
         engine._load(content, same)
+        engine._offer_all()
         return engine
 
     def _load(self, content: Mapping[str, Any], same: bool) -> None:
-        self.episodes.load(content["episodes"])
+        self.episodes.load({k: content[k] for k in ("known", "active", "raised")})
         self._tick_ns, self._revisions, self._odd = content["tick_ns"], content["revisions"], content["odd"]
         self._unhealthy, self._pushed = content["unhealthy"], {n: (s, i) for n, (s, i) in content["pushed"].items()}
         self._heads = {n: t for n, t in content["heads"].items() if n in self._number}
         if same:
             order = {(name, g): (r, g) for r in self.runs for name, g in [(r.watch.name, k) for k in range(len(r.groups))]}
-            self._readers = [[order[name, g] for name, g in readers] for readers in content["readers"]]
+            self._readers = [[order[name, g] for name, g in readers] for readers in msgpack.unpackb(content["readers"])]
             self._assembler.load(content["assembler"])
             self._find_loose()
             self.networks.load(content["networks"])
@@ -451,3 +533,47 @@ class Engine:
                     self._cleanings[run.watch.name].load(content["cleanings"][run.watch.name])
             except StateError as error:
                 self.load_notes.append(str(error))
+
+
+def _rest(block: Block, start: int) -> Block:
+    """A regular block from its sample ``start`` on."""
+    return dataclasses.replace(block, x=np.ascontiguousarray(block.x[:, start:]), index=block.index + start)
+
+
+def _packed(
+    known: list[Episode], alarms: list[Alarm], held: Mapping[str, tuple[dict[str, int], list[str]]]
+) -> Iterator[bytes]:
+    """Episodes as they were, in their order, some at a time: msgpack arrays ``["episodes", [..]]``."""
+    for start in range(0, len(known), EPISODES):
+        rows = []
+        for episode, alarm in zip(known[start : start + EPISODES], alarms[start : start + EPISODES], strict=True):
+            sources, channels = held.get(alarm.alarm_id, ({}, episode.channels))
+            rows.append(Episode(alarm, sources, channels))
+        yield msgspec.msgpack.encode(("episodes", rows))
+
+
+def _unpacked(state: bytes | memoryview) -> dict[str, Any]:
+    """What `Engine.save` said, with ``assembler``, ``known``, ``runs`` and ``cleanings`` gathered from its pieces."""
+    try:
+        parts = msgpack.Unpacker(strict_map_key=False, max_buffer_size=0)
+        parts.feed(state)
+        content: dict[str, Any] = next(parts)
+        version = content["v"]
+        if version == STATE_VERSION:
+            runs: dict[str, Any] = {}
+            content |= {"assembler": next(parts), "known": [], "runs": runs, "cleanings": {}}
+            while len(runs) < content["n_runs"] or len(content["known"]) < content["n_episodes"]:
+                what, *said = next(parts)
+                if what == "run" and said[0] not in runs:
+                    name, runs[name], content["cleanings"][name] = said[0], said[1], said[2]
+                elif what == "episodes":
+                    content["known"] += said[0]
+                else:
+                    raise ValueError(f"{what} does not belong here")
+            if parts.tell() != len(state):
+                raise ValueError("there is more than was said")
+    except Exception as error:
+        raise StateError(f"saved state cannot be read: {error!r}") from error
+    if version != STATE_VERSION:
+        raise StateError(f"saved state has version {version}, this build takes {STATE_VERSION}")
+    return content

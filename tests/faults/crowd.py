@@ -6,7 +6,8 @@
     raw ZMTP connections, epoll  ->  ROUTER -> journal -> engine (a level watch for each device)
     <- acknowledgements -------------'
 
-Each device sends a frame of one second of samples every ``every_s``, spread evenly over that time.
+Each device sends a frame of one second of samples every ``every_s``, spread evenly over that time. Before that all are
+connected and silent for a while, and what the service costs then is told (``idle_percent`` of a core).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import select
 import tempfile
 import time
+import urllib.request
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +38,7 @@ AT_ONCE = 256  # handshakes under way in one process
 RATE = 10  # Hz
 SPARE_FILES = 300  # what a process holds beside its connections
 PATIENCE_S = 60.0
+IDLE_S = 5.0
 LIMIT = "{severity = 2, above = 25.0}"
 
 
@@ -183,7 +186,12 @@ def _measured(service: Child, clients: list[Child], n: int, seconds: float, tell
     full = service.held()
     expect("devices that got in", connected, n)
     tell(f"{n} connected in {taken:.1f} s; {(full.own - before.own) / n / 1024:.1f} KiB each")
+    resting = sum(service.ask("threads").values())
+    time.sleep(IDLE_S)
+    resting = (sum(service.ask("threads").values()) - resting) / IDLE_S
+    began, stood = time.monotonic(), _snapshots(service)
     said = _all(clients, seconds)
+    talked, stood = time.monotonic() - began, _snapshots(service) - stood
     after = service.held()
     with FeedClient(service.said["feed"], timeout=60.0) as feed:
         stats = feed.stats()
@@ -199,11 +207,19 @@ def _measured(service: Child, clients: list[Child], n: int, seconds: float, tell
         told |= {f"{which}_ack_p50_ms": p50, f"{which}_ack_p99_ms": p99, f"{which}_ack_max_ms": most}
     return {
         "devices": n, "connected_s": round(taken, 1), "frames": sent, "frames_per_s": round(sent / max(s["seconds"] for s in said)),
-        **told, "client_late_s": round(max(s["late_s"] for s in said), 2),
+        **told, "snapshots": stood, "snapshots_per_min": round(stood / talked * 60, 1), "idle_percent": round(100 * resting, 1),
+        "client_late_s": round(max(s["late_s"] for s in said), 2),
         "processor_s": {name: round(s, 1) for name, s in service.ask("threads").items() if s >= 0.1},
         "connection_kib": round((full.own - before.own) / n / 1024, 1), "device_kib": round((after.own - before.own) / n / 1024, 1),
         "own_mib": after.own >> 20, "files": after.descriptors, "threads": after.threads,
     }  # fmt: skip
+
+
+def _snapshots(service: Child) -> int:
+    """How many stand since the service began."""
+    with urllib.request.urlopen(f"http://{service.said['metrics']}/metrics", timeout=30) as answer:
+        rows = (line.split() for line in answer.read().decode().splitlines())
+        return int(next((float(row[1]) for row in rows if row[0].startswith("lifeline_desk_snapshots")), 0.0))
 
 
 def _all(clients: list[Child], order: Any) -> list[Any]:

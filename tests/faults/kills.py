@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, count
 
 from tests.faults.course import Broken, Course, where
 
@@ -21,6 +22,7 @@ CALLS = {  # what changes files, and how the C library names it
     "unlink": "unlink,unlinkat",
 }
 FRAMES = 150  # of a run in which a call is hit
+DENSE = 40  # each of the first calls of a thread; what comes later are the same few again, alarm by alarm
 ERRORS = {"ENOSPC": ("write", "ftruncate"), "EIO": ("fdatasync", "write")}
 Tell = Callable[[str], None]
 
@@ -28,7 +30,7 @@ Tell = Callable[[str], None]
 def kills(times: int, seed: int, tell: Tell) -> dict[str, int]:
     """``times`` kills at random moments of one life under load; also while it starts and recovers."""
     rng = random.Random(seed)
-    with where("kills") as folder, Course(folder) as course:
+    with where("kills") as folder, Course(folder, operated=True) as course:
         for k in range(times):
             process = course.start()
             young = rng.random() < 0.2  # one of five dies before it is ready
@@ -58,13 +60,17 @@ def strace_works() -> str:
     return "" if "Input/output error" in done.stderr else "strace cannot inject faults here"
 
 
-def at_calls(call: str, tell: Tell, *, first: int = 1, most: int = 10_000) -> dict[str, int]:
-    """SIGKILL at the n-th ``call`` for n = first .. most, until a run has no n-th; a life of its own each."""
-    killed = runs = 0
-    n = first
-    for n in range(first, most + 1):
+def numbers(every: int) -> Iterator[int]:
+    """1, 2, ... `DENSE`, and then in steps of ``every``."""
+    return chain(range(1, DENSE + 1), count(DENSE + every, every))
+
+
+def at_calls(call: str, tell: Tell, which: Iterable[int]) -> dict[str, int]:
+    """SIGKILL at the n-th ``call`` of a thread for these n, until a run has no n-th; a life of its own each."""
+    killed = runs = n = 0
+    for n in which:
         runs += 1
-        with where(f"{call} {n}") as folder, Course(folder) as course:
+        with where(f"{call} {n}") as folder, Course(folder, operated=True) as course:
             process = course.start(traced(call, "signal=SIGKILL", n))
             alive = process.ready() and course.drive(FRAMES, process)
             process.end(signal.SIGTERM)  # it may be hit on its way out, too
@@ -86,7 +92,7 @@ def errors(
     for name, calls in table.items():
         for call in calls:
             for n in counts:
-                with where(f"{name} at {call} {n}") as folder, Course(folder) as course:
+                with where(f"{name} at {call} {n}") as folder, Course(folder, operated=True) as course:
                     process = course.start(traced(call, f"error={name}", f"{n}..{n + 4}"))  # type: ignore[arg-type]
                     if process.ready():
                         until = time.monotonic() + 4.0

@@ -2,22 +2,33 @@
 
 ::
 
-    a quarter        a quarter        half
-    [ warms up     ][ the measure    ][ must lie within 2 % + 4 MiB of it: 24 MiB in a run shorter than ten minutes ]
+    a third           two thirds
+    [ fills, warms   ][ b b b b b b b b b b b b b b ]     30 blocks, of ten seconds at least; of each the least own memory
 
-"Own" memory is RssAnon: what malloc and Python hold. The journal's memory maps are pages of files (RssFile), which the
-kernel takes back when it likes; they are told apart and bounded by the journal's budget.
+"Own" memory is anonymous (``Anonymous`` of smaps_rollup): what malloc and Python hold, and what threads have left lying free
+within the process until it is given back, every ten seconds or so. So the least in a block is what is truly in use. The slope over
+the blocks is the median of the slopes of all pairs (Theil 1950), its 95 % interval is Sen's (1968). The run is flat where even the
+upper end of that interval, over the whole stretch, comes to no more than 2 % + 4 MiB (24 MiB in a run shorter than ten minutes,
+in which snapshots and captures do not even out and only a loss with every frame would show). A run of less than two minutes has
+too few blocks for a slope: there the least of the last third is held against that of the middle one.
+
+The journal's memory maps are pages of files (``RssFile``), which the kernel takes back when it likes; they are told apart and
+bounded by the journal's budget. Queues, files, threads and the disk have bounds of their own (`bounded`).
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import statistics
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import zmq
@@ -25,37 +36,96 @@ import zmq
 from bench.bridge import CHANNELS, RATE, WATCHES, Bridge
 from bench.ends import service_main
 from bench.sender import Sender
+from lifeline_core.config import read_city
 from lifeline_core.service import FeedClient
+from lifeline_core.service.runner import ALARMS_AHEAD
 from tests.faults.child import Child, Held
 from tests.faults.course import Broken, expect
 
 Tell = Callable[[str], None]
 
 CHUNK = 32_000  # frames of one sending; the time between, in which they are made, is told (`busy`)
-SHARE, ROOM = 0.02, 4 << 20  # by which the last half may lie above the quarter after the warm-up
-LONG, ROOM_SHORT = 600, 24 << 20  # looks from which on that holds; in fewer the snapshots (10 to 20 MiB of state, held twice
-#                                   while one is written) do not even out, and only a loss with every frame would show
+STRUCK = 4  # a blow in one of so many sendings: finished alarms are kept (alarms/episodes.py), 2 KiB each, growth that is meant
+BLOCKS, FEWEST, BLOCK_S = 30, 8, 10.0
+SHARE, ROOM = 0.02, 4 << 20
+LONG_S, ROOM_SHORT = 600.0, 24 << 20
+MOST = 1.5  # times what is in use: free memory that was not yet given back
 LOOSE = 2  # files and threads that come and go
-JOURNAL_MIB = 512  # so that segments are used again within the first quarter of the short form, too
+SIGMA = 1.96
+JOURNAL_MIB = 512  # so that segments are used again within the first third of the short form, too
+OUTBOX_MIB = 64
+ASK_S = 5.0  # between two questions for queues and disk
+
+
+@dataclass(frozen=True)
+class Queues:
+    """What waits, by the service's own count, and bytes on the disk."""
+
+    backlog: float
+    lag_bytes: float
+    journal_bytes: float
+    disk: int
+
+
+class Growth(NamedTuple):
+    """Bytes a second, and the ends of its 95 % interval."""
+
+    slope: float
+    low: float
+    high: float
+
+
+def growth(t_s: Sequence[float], x: Sequence[float]) -> Growth:
+    """Slope of x over t: median of the slopes of all pairs (Theil 1950) and its interval (Sen 1968, with Kendall's variance)."""
+    n = len(t_s)
+    if n < 8:
+        raise ValueError(f"a slope with an interval takes 8 points at least, not {n}")
+    slopes = sorted((x[j] - x[i]) / (t_s[j] - t_s[i]) for i in range(n) for j in range(i + 1, n))
+    half = SIGMA * math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
+    low, high = round((len(slopes) - half) / 2), round((len(slopes) + half) / 2)
+    return Growth(statistics.median(slopes), slopes[max(0, low)], slopes[min(len(slopes) - 1, high)])
+
+
+class Soaked(Child):
+    """Tells what of its memory is of no file."""
+
+    def anonymous(self) -> int:
+        """Bytes. Raises OSError where the process is gone."""
+        for line in Path(f"/proc/{self._process.pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Anonymous:"):
+                return int(line.split()[1]) << 10
+        raise OSError("smaps_rollup has no Anonymous")
+
+    def lives(self) -> bool:
+        return self._process.is_alive()
 
 
 class Samples:
-    """Looks at a process once a second until it is stopped."""
+    """Looks at a process once a second until it is stopped, and asks it for its queues now and then."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: Soaked, metrics: str, data_dir: Path) -> None:
         self.times: list[float] = []
-        self.found: list[Held] = []
-        self._child, self._ended = child, threading.Event()
+        self.own: list[int] = []
+        self.held: list[Held] = []
+        self.queues: list[Queues] = []
+        self._child, self._metrics, self._data_dir, self._ended = child, metrics, data_dir, threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
 
     def _look(self) -> None:
-        begun = time.monotonic()
-        while not self._ended.wait(max(0.0, len(self.found) - (time.monotonic() - begun))):
+        begun, asked = time.monotonic(), 0.0
+        while not self._ended.wait(max(0.0, len(self.times) - (time.monotonic() - begun))):
             try:
-                self.found.append(self._child.held())
+                own, held = self._child.anonymous(), self._child.held()
+                if time.monotonic() - asked >= ASK_S:
+                    asked = time.monotonic()
+                    self.queues.append(queues(self._metrics, self._data_dir))
             except OSError:
-                return
+                if not self._child.lives():
+                    return
+                continue
+            self.own.append(own)
+            self.held.append(held)
             self.times.append(time.monotonic() - begun)
 
     def stop(self) -> None:
@@ -63,68 +133,108 @@ class Samples:
         self._thread.join()
 
 
-def judge(found: Sequence[Held]) -> dict[str, float]:
-    """Whether what was held stays: medians of the second quarter and of the last half. Raises Broken where it grows."""
-    n = len(found)
-    if n < 20:
-        raise Broken(f"{n} looks at the service are too few to judge it by: 20 at least")
-    before, after = found[n // 4 : n // 2], found[n // 2 :]
+def queues(metrics: str, data_dir: Path) -> Queues:
+    """From ``/metrics``, and from what the files take on the disk. Raises OSError where it does not answer."""
+    with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=10) as answer:
+        rows = (line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if not line.startswith("#"))
+        said = {name: float(value) for name, value in rows}
+    disk = 0
+    for path in data_dir.rglob("*"):
+        try:
+            disk += path.stat().st_blocks * 512
+        except FileNotFoundError:
+            continue
+    return Queues(said["lifeline_backlog"], said["lifeline_lag_bytes"], said["lifeline_journal_bytes"], disk)
 
-    def middle(part: Sequence[Held], name: str) -> float:
-        return statistics.median(getattr(h, name) for h in part)
 
-    said: dict[str, float] = {}
-    for name in ("own", "files", "shared", "descriptors", "threads"):
-        was, now = middle(before, name), middle(after, name)
-        byte = name in ("own", "files", "shared")
-        said[f"{name}_mib" if byte else name] = round(now / 2**20, 1) if byte else now
-        if byte:
-            said[f"{name}_grown_mib"] = round((now - was) / 2**20, 2)
-        room = ROOM if n >= LONG else ROOM_SHORT
-        if name == "own" and now > was * (1 + SHARE) + room:
-            grown = f"from {was / 2**20:.1f} to {now / 2**20:.1f} MiB"
-            raise Broken(f"own memory grew {grown}, allowed are {SHARE:.0%} + {room >> 20} MiB")
-        if name in ("descriptors", "threads") and now > was + LOOSE:
-            raise Broken(f"{name} grew from {was} to {now}")
-    said["own_most_mib"] = round(max(h.own for h in found) / 2**20, 1)
+def judge(t_s: Sequence[float], own: Sequence[float]) -> dict[str, float]:
+    """Whether own memory stays, by the rule above. Raises Broken where it grows, or where that cannot be told."""
+    n = len(own)
+    if n < 30:
+        raise Broken(f"{n} looks at the service are too few to judge it by: 30 at least")
+    stretch = t_s[-1] - t_s[n // 3]
+    blocks = min(BLOCKS, int(stretch / BLOCK_S))
+    if blocks < FEWEST:
+        blocks = 2
+    cuts = [n // 3 + (n - n // 3) * k // blocks for k in range(blocks + 1)]
+    parts = [slice(a, b) for a, b in itertools.pairwise(cuts)]
+    least = [min(own[p]) for p in parts]
+    level = statistics.median(least)
+    if blocks < FEWEST:
+        slope = (least[1] - least[0]) / stretch
+        found = Growth(slope, slope, slope)
+    else:
+        found = growth([statistics.fmean(t_s[p]) for p in parts], least)
+    room = SHARE * level + ROOM if t_s[-1] >= LONG_S else ROOM_SHORT
+    said = {
+        "own_mib": _mib(level), "own_most_mib": _mib(max(own)), "own_kib_per_min": round(found.slope * 60 / 1024, 1),
+        "own_kib_per_min_low": round(found.low * 60 / 1024, 1), "own_kib_per_min_high": round(found.high * 60 / 1024, 1),
+        "grown_mib_at_most": _mib(found.high * stretch), "allowed_mib": _mib(room),
+    }  # fmt: skip
+    if found.high * stretch > room:
+        raise Broken(f"own memory may have grown by more than {_mib(room)} MiB in {stretch:.0f} s: {said}")
+    if max(own[n // 3 :]) > MOST * level + ROOM_SHORT:
+        raise Broken(f"own memory rose to more than {MOST} times what is in use + {ROOM_SHORT >> 20} MiB: {said}")
     return said
 
 
-def slope(times: Sequence[float], found: Sequence[Held]) -> float:
-    """KiB of own memory a minute over the last half, the median of the slopes of pairs half of it apart (Theil 1950, Sen 1968)."""
-    t, own = times[len(times) // 2 :], [h.own for h in found[len(found) // 2 :]]
-    half = len(t) // 2
-    return round(statistics.median((own[k + half] - own[k]) / (t[k + half] - t[k]) for k in range(len(t) - half)) * 60 / 1024, 1)
+def bounded(held: Sequence[Held], asked: Sequence[Queues], disk: int) -> dict[str, float]:
+    """The other bounds: files and threads do not become more, queues and the ``disk`` (bytes) stay within theirs."""
+    if not asked:
+        raise Broken("the service never told its queues")
+    third = len(held) // 3
+    said: dict[str, float] = {}
+    for name in ("descriptors", "threads"):
+        was, now = (statistics.median(getattr(h, name) for h in part) for part in (held[third : 2 * third], held[2 * third :]))
+        said[name] = now
+        if now > was + LOOSE:
+            raise Broken(f"{name} grew from {was} to {now}")
+    journal = JOURNAL_MIB << 20
+    bounds = {"backlog": ALARMS_AHEAD, "lag_bytes": journal, "journal_bytes": journal, "disk": disk}
+    for name, bound in bounds.items():
+        most = max(getattr(q, name) for q in asked)
+        if most > bound:
+            raise Broken(f"{name} rose to {most:.0f}, its bound is {bound}")
+        said[f"{name}_most"] = most
+    return said | {"files_mib": _mib(statistics.median(h.files for h in held[third:]))}
+
+
+def _mib(size: float) -> float:
+    return round(size / 2**20, 2)
 
 
 def soak(seconds: float, tell: Tell, *, devices: int = 16, watches: Sequence[str] = tuple(WATCHES)) -> dict[str, Any]:
-    """Full load on ``devices`` loggers with every one of ``watches``, and a blow on one of them in every chunk.
-
-    Not on all of them: an alarm that cleared and was never handled is kept (alarms/episodes.py, the newest 100,000), which is
-    growth that is meant.
-    """
+    """Full load on ``devices`` loggers with every one of ``watches``, and now and then a blow on one of them."""
     bridge = Bridge(devices=devices, watches=tuple(watches))
     with tempfile.TemporaryDirectory(prefix="ll", ignore_cleanup_errors=True) as name:
-        text = bridge.text(Path(name) / "data", ["tcp://127.0.0.1:0"] * 3)
-        service = Child(service_main, text.replace("[service]\n", f"[service]\njournal_mib = {JOURNAL_MIB}\n", 1))
+        data_dir = Path(name) / "data"
+        text = bridge.text(data_dir, ["tcp://127.0.0.1:0"] * 3)
+        text = text.replace("[service]\n", f"[service]\njournal_mib = {JOURNAL_MIB}\n", 1)
+        service = Soaked(service_main, text)
         try:
             sender = Sender(bridge, {"service": (zmq.DEALER, service.said["ingest"])})
             try:
-                return _loaded(service, sender, seconds, tell)
+                samples = Samples(service, service.said["metrics"], data_dir)
+                run = _loaded(service, sender, seconds, tell, samples)
             finally:
                 sender.close()
         finally:
             service.close()
+    settings = read_city(text).service
+    disk = (settings.journal_mib + settings.evidence_mib + settings.dead_letter_mib + OUTBOX_MIB) << 20
+    largest = max(samples.own)  # no snapshot is larger than the process; three stand while one is written
+    return run | judge(samples.times, samples.own) | bounded(samples.held, samples.queues, disk + 3 * largest)
 
 
-def _loaded(service: Child, sender: Sender, seconds: float, tell: Tell) -> dict[str, Any]:
+def _loaded(service: Soaked, sender: Sender, seconds: float, tell: Tell, samples: Samples) -> dict[str, Any]:
     devices = sender.bridge.devices
     n = CHUNK // devices * devices
-    samples, begun, busy, told, sent = Samples(service), time.monotonic(), 0.0, 0.0, 0
+    begun, busy, told, sent = time.monotonic(), 0.0, 0.0, 0
     waits = acks = chunk = 0
     while time.monotonic() - begun < seconds:
         plant = np.zeros(n, np.uint8)
-        plant[n // 2 // devices * devices + chunk % devices] = 1
+        if chunk % STRUCK == 0:
+            plant[n // 2 // devices * devices + chunk // STRUCK % devices] = 1
         chunk += 1
         sender.make(n, plant)
         started = time.monotonic()
@@ -133,9 +243,10 @@ def _loaded(service: Child, sender: Sender, seconds: float, tell: Tell) -> dict[
         expect("frames refused", run.refused, 0)
         busy += time.monotonic() - started
         sent, waits, acks = sent + n, waits + run.waits, acks + run.acks
-        if time.monotonic() - told > 30:
-            told, now = time.monotonic(), samples.found[-1]
-            tell(f"{told - begun:.0f} s, {sent:,} frames, own {now.own >> 20} MiB, {now.descriptors} files open")
+        if time.monotonic() - told > 30 and samples.own:
+            told = time.monotonic()
+            now = samples.held[-1]
+            tell(f"{told - begun:.0f} s, {sent:,} frames, own {samples.own[-1] >> 20} MiB, {now.descriptors} files open")
     took = time.monotonic() - begun
     samples.stop()
     with FeedClient(service.said["feed"], timeout=120.0) as feed:
@@ -146,6 +257,5 @@ def _loaded(service: Child, sender: Sender, seconds: float, tell: Tell) -> dict[
         raise Broken("no alarm was raised: the blows were not met, so this was no full load")
     return {
         "seconds": round(took), "frames": sent, "frames_per_s": round(sent / took), "busy": round(busy / took, 2),
-        "credit_waits": waits, "acks": acks, "alarms": stats["alarms"], **judge(samples.found),
-        "own_slope_kib_per_min": slope(samples.times, samples.found),
+        "credit_waits": waits, "acks": acks, "alarms": stats["alarms"],
     }  # fmt: skip

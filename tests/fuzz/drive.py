@@ -5,7 +5,7 @@
     python -m tests.fuzz.drive --seconds 10                    # each entry
     python -m tests.fuzz.drive --only journal --seed 7
     python -m tests.fuzz.drive --only wire --inputs 10000000       # so many, shared by all processors
-    python -m tests.fuzz.drive --only wire --again build/fuzz/wire-....bin
+    python -m tests.fuzz.drive --only wire --again build/fuzz/wire-1-2047.bin
 
 It finds what it can without sanitizers too, but is meant for the build of tests/fuzz/sanitize.py, which starts it. An input
 that breaks something stays in build/fuzz/: the one being run when the process died, or hung, or raised, or was reported.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import faulthandler
+import itertools
 import os
 import re
 import resource
@@ -24,6 +25,7 @@ import sys
 import time
 import traceback
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +36,13 @@ from tests.fuzz.states import forgotten
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "build/fuzz"
-HANG_S = 20  # one input under sanitizers; sound ones take milliseconds
+HANG_S = 20  # of processor time, one input under sanitizers; sound ones take milliseconds, however busy the machine is
 WARM, GROWTH_MIB = 2000, 512  # inputs until caches and ASan's quarantine are there, and what may come after: no input has a MiB
 MOST = 5  # findings of one entry, then it is enough
 
 
 class Hung(Exception):
-    """One input took longer than HANG_S."""
+    """One input took more than HANG_S."""
 
 
 def _name(entry: Entry) -> str:
@@ -56,16 +58,17 @@ def _reported(entry: Entry) -> list[str]:
 
 
 def _hung(_signal: int, _frame: object) -> None:
-    raise Hung(f"no end within {HANG_S} s")
+    raise Hung(f"no end within {HANG_S} s of processor time")
 
 
-def one_input(entry: Entry, data: bytes) -> None:
-    signal.setitimer(signal.ITIMER_REAL, HANG_S)
-    faulthandler.dump_traceback_later(2 * HANG_S, exit=True)  # a loop in C hears no signal
+def one_input(entry: Entry, data: bytes, seed: int, number: int) -> None:
+    """What is done with the bytes follows from their number, not from the bytes: these differ in last bits between processors."""
+    signal.setitimer(signal.ITIMER_PROF, HANG_S)
+    faulthandler.dump_traceback_later(30 * HANG_S, exit=True)  # a loop in C hears no signal, who waits for ever uses no time
     try:
-        entry.run(data, np.random.default_rng(zlib.crc32(data)))
+        entry.run(data, np.random.default_rng([seed, number]))
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         faulthandler.cancel_dump_traceback_later()
 
 
@@ -74,22 +77,28 @@ def held_mib() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
-def fuzz(entry: Entry, seconds: float, seed: int, inputs: int = 0, most: int = 0) -> int:
-    """Findings; the sound seeds run first and must be taken. ``inputs`` mutated ones, or for ``seconds`` at most ``most``."""
+def drawn(entry: Entry, seed: int) -> tuple[list[bytes], Iterator[bytes]]:
+    """The sound seeds of an entry, and mutated inputs without end: nothing but the seed decides which."""
     rng = np.random.default_rng([seed, zlib.crc32(entry.name.encode())])
-    running, findings, tries = KEPT / f"{_name(entry)}.running", 0, 0
-    signal.signal(signal.SIGALRM, _hung)
     seeds = list(entry.seeds(rng))
-    until, told, wanted, held = time.monotonic() + seconds, 0, len(seeds) + inputs, 0
-    most = len(seeds) + most if most else sys.maxsize
-    while findings < MOST and (tries < wanted or (not inputs and tries < most and time.monotonic() < until)):
-        data = seeds[tries] if tries < len(seeds) else mutate(seeds, rng, entry.same_size)
-        running.write_bytes(data)  # stays where the process dies
+    return seeds, (mutate(seeds, rng, entry.same_size) for _ in itertools.count())
+
+
+def fuzz(entry: Entry, seconds: float, seed: int, inputs: int = 0, most: int = 0) -> int:
+    """Findings; the sound seeds run first, all of them. Then ``inputs`` mutated ones, or for ``seconds`` at most ``most``."""
+    running, findings, tries, told, held = KEPT / f"{_name(entry)}.running", 0, 0, 0, 0
+    signal.signal(signal.SIGPROF, _hung)
+    seeds, worse = drawn(entry, seed)
+    until = time.monotonic() + seconds
+    for data in itertools.chain(seeds, itertools.islice(worse, inputs or most or None)):
+        if findings == MOST or (tries >= len(seeds) and not inputs and time.monotonic() > until):
+            break
+        running.write_bytes(tries.to_bytes(8, "little") + data)  # stays where the process dies
         tries += 1
         if tries == len(seeds) + WARM:
             held = held_mib()
         try:
-            one_input(entry, data)
+            one_input(entry, data, seed, tries - 1)
             failure = ""
             if os.fstat(2).st_size:
                 reported = _reported(entry)
@@ -98,7 +107,7 @@ def fuzz(entry: Entry, seconds: float, seed: int, inputs: int = 0, most: int = 0
             failure = traceback.format_exc(limit=-4)
         if failure:
             findings += 1
-            kept = KEPT / f"{_name(entry)}-{zlib.crc32(data):08x}.bin"
+            kept = KEPT / f"{_name(entry)}-{seed}-{tries - 1}.bin"
             kept.write_bytes(data)
             print(f"FOUND {entry.name}: {kept.relative_to(ROOT)} ({len(data)} bytes)\n{failure}", flush=True)
     running.unlink(missing_ok=True)
@@ -139,7 +148,10 @@ def fuzz_all(entries: list[Entry], seconds: float, seed: int, at_once: int, inpu
             running = KEPT / f"{_name(entry)}.running"
             told = os.waitstatus_to_exitcode(status) == 1 and not running.exists()
             if running.exists():
-                running.rename(kept := KEPT / f"{_name(entry)}-died.bin")
+                raw = running.read_bytes()
+                kept = KEPT / f"{_name(entry)}-{seed}-{int.from_bytes(raw[:8], 'little')}.bin"
+                kept.write_bytes(raw[8:])
+                running.unlink()
                 print(f"FOUND {entry.name}: the process ended with status {status}: {kept.relative_to(ROOT)}")
             if not told:
                 print("\n".join((KEPT / f"{_name(entry)}.stderr").read_text(errors="replace").splitlines()[:20]), flush=True)
@@ -158,8 +170,11 @@ def main() -> int:
     KEPT.mkdir(parents=True, exist_ok=True)
     entries = [e for e in ENTRIES if not given.only or given.only in e.name]
     if given.again:
-        signal.signal(signal.SIGALRM, _hung)
-        one_input(entries[0], given.again.read_bytes())
+        signal.signal(signal.SIGPROF, _hung)
+        place = re.search(r"-(\d+)-(\d+)\.bin$", given.again.name)
+        if not place:
+            ask.error(f"--again is a file of build/fuzz that ends in -<seed>-<number>.bin, got {given.again.name}")
+        one_input(entries[0], given.again.read_bytes(), int(place[1]), int(place[2]))
         return 0
     missed = forgotten() if not given.only else []
     for name in missed:

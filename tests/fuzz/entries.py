@@ -1,7 +1,7 @@
 """The doors through which lengths come from outside: frames, batches, the journal's files, messages, counts, saved states.
 
-An entry makes sound seeds and runs on bytes; `run` returns quietly or raises, and what it raises is a finding. The bytes
-alone, with the generator seeded from them, decide what is done, so a saved input repeats its crash.
+An entry makes sound seeds and runs on bytes; `run` returns quietly or raises, and what it raises is a finding. The bytes and
+their number, which seeds the generator, decide what is done, so a saved input repeats its crash.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
     python -m tests.fuzz.sanitize [--short]                 # make sanitize [SHORT=1]
     python -m tests.fuzz.sanitize --fuzz-only --seconds 60  # make fuzz SECONDS=60
-    python -m tests.fuzz.sanitize --frames 10000000         # make fuzz-frames: the decoder alone, so many mutated frames
+    python -m tests.fuzz.sanitize --frames 10000000         # make fuzz-frames: so many mutated frames through decoder and assembler
 
 The build goes to build/sanitize, never into the package: there stand the sanitized modules beside links to the package's
 Python files, and PYTHONPATH puts that first. That the sanitized code is what runs is not believed but looked at, and a toy
@@ -26,6 +26,7 @@ from pathlib import Path
 import setuptools
 
 from bench.instructions import aliases, recipe
+from tests.fuzz import decoder
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
@@ -40,6 +41,7 @@ BINDING_FLAGS = "-fsanitize=address"
 # No frame of a few KiB may ask for more at once; ASan then gives NULL, which is a MemoryError and so a finding.
 LARGEST_MIB, HELD_MIB = 64, 3072
 SHORT_MOST = 1000  # inputs of each entry in the short form: a quick machine meets none that were not run by hand before
+SHORT_FRAMES, BOUND_FRAMES = 200_000, 20_000  # of the decoder's fuzz: compiled in the short form, through the binding at most
 ISAS = ("avx2", "baseline")  # the short form: the first
 
 TOY = r"""
@@ -182,16 +184,26 @@ def tests(isa: str, short: bool) -> None:
     run(f"the kernels' tests, {isa}", ["-m", "pytest", *quiet, *quick, *test_files()], environment(isa))
 
 
-def fuzz(isa: str, seconds: float, most: int) -> None:
-    run(f"fuzz, {isa}", ["-m", "tests.fuzz.drive", "--seconds", str(seconds), "--most", str(most)], environment(isa))
+def fuzz(isa: str, seconds: float, most: int, seed: int) -> None:
+    bounds = ["--seconds", str(seconds), "--most", str(most), "--seed", str(seed)]
+    run(f"fuzz, {isa}", ["-m", "tests.fuzz.drive", *bounds], environment(isa))
 
 
-def decode(isa: str, frames: int) -> None:
-    """The decoder on ``frames`` mutated frames, each as it is and with the CRC it should have."""
+def decode(frames: int, short: bool = False) -> None:
+    """``frames`` mutated frames through decoder and assembler, by the compiled driver."""
+    try:
+        decoder.fuzz(frames, short=short)
+    except decoder.Broken as found:
+        raise Dirty(str(found)) from found
+
+
+def bind(isa: str, frames: int) -> None:
+    """The binding of the decoder on ``frames`` mutated frames: some hundred a second, which is why most are left to `decode`."""
     bounds = f":max_allocation_size_mb={LARGEST_MIB}:hard_rss_limit_mb={HELD_MIB}"
     env = environment(isa)
     env["ASAN_OPTIONS"] += bounds
-    run(f"{frames:,} mutated frames, {isa}", ["-m", "tests.fuzz.drive", "--only", "wire", "--inputs", str(frames)], env)
+    words = ["-m", "tests.fuzz.drive", "--only", "wire", "--inputs", str(frames)]
+    run(f"{frames:,} mutated frames through the binding, {isa}", words, env)
 
 
 def main() -> int:
@@ -200,7 +212,8 @@ def main() -> int:
     ask.add_argument("--fuzz-only", action="store_true")
     ask.add_argument("--seconds", type=float, help="fuzz each entry for so long")
     ask.add_argument("--most", type=int, default=0, help="no more than so many mutated inputs an entry")
-    ask.add_argument("--frames", type=int, help="only the decoder, on so many mutated frames")
+    ask.add_argument("--seed", type=int, default=1, help="of the mutations; the short form keeps to 1")
+    ask.add_argument("--frames", type=int, help="only decoder and assembler, on so many mutated frames")
     given = ask.parse_args()
     if not shutil.which("gcc"):
         print("SKIPPED: sanitize needs gcc with libasan")
@@ -212,12 +225,15 @@ def main() -> int:
         probe(build(isas))
         print(f"sanitize: built and probed, {time.monotonic() - begin:.0f} s", flush=True)
         if given.frames:
-            decode(isas[0], given.frames)
+            bind(isas[0], min(given.frames, BOUND_FRAMES))
+            decode(given.frames)
             return 0
+        if not given.fuzz_only:
+            decode(SHORT_FRAMES if given.short else 5 * SHORT_FRAMES, given.short)
         for isa in isas:
             if not given.fuzz_only:
                 tests(isa, given.short)
-            fuzz(isa, seconds, SHORT_MOST if given.short else given.most)
+            fuzz(isa, seconds, SHORT_MOST if given.short else given.most, 1 if given.short else given.seed)
     except Dirty as found:
         print(f"FAIL  {found}")
         return 1

@@ -14,7 +14,7 @@ from lifeline_core.errors import CommandRefused
 from lifeline_core.model import Alarm, Finding, Site, alarm_id
 from lifeline_core.version import __version__
 
-KEPT = 100_000  # finished episodes that still take commands; the oldest go first
+KEPT = 10_000  # finished episodes that still take commands; the oldest go first
 LOG = 32  # handling steps kept in an alarm's evidence
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
@@ -15,7 +17,8 @@ from lifeline_core.cli.lines import PEOPLE, clock, emit, note, show
 from lifeline_core.config import load_city
 from lifeline_core.detectors.cleaned import REMOVED
 from lifeline_core.engine import Engine
-from lifeline_core.model import NS, Alarm
+from lifeline_core.errors import LifelineError
+from lifeline_core.model import NS, Alarm, City
 
 LONGEST_TICKING_S = 3600  # a longer hole in time is stepped over with one tick
 
@@ -54,17 +57,18 @@ def replay(
 ) -> int:
     """Run captures or arrays through the engine and print the alarms they raise.
 
-    A tick is made for every second of sample time, as the service makes one for every second of its own.
+    A tick is made for every second of sample time, as the service makes one for every second of its own. A capture by itself
+    that has its .state beside it (`evidence`) is judged with what the engine had learned before.
 
         lifeline-core replay night.llf --city city.toml
         lifeline-core replay deck.csv --city city.toml --column acc1 --channel rb-a1 --factor 9.80665
     """
-    engine = Engine(load_city(city))
+    engine, skipped = _begin(load_city(city), files)
     source = Source(files, channel or (), column or (), rate, factor, t0, key, day_first)
     raised: set[str] = set()
     with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=PEOPLE, transient=True) as progress:
         task = progress.add_task("replaying", total=None)
-        for t_ns, alarms in play(engine, timeline(engine.city, source)):
+        for t_ns, alarms in play(engine, islice(timeline(engine.city, source), skipped, None)):
             for alarm in alarms:
                 raised.add(alarm.alarm_id)
                 show(named(alarm, engine.city.levels), json=json)
@@ -80,6 +84,26 @@ def replay(
         + (f"; removed: {removed}" if removed else "")
     )
     return 0
+
+
+def _begin(city: City, files: Sequence[Path]) -> tuple[Engine, int]:
+    """An engine, and how many frames of the only file it has seen already."""
+    beside = files[0].with_suffix(".state")
+    if len(files) != 1 or files[0].suffix != ".llf" or not beside.exists():
+        return Engine(city), 0
+    from lifeline_core.service.origins import unpack
+
+    try:
+        said = msgspec.msgpack.decode(beside.read_bytes(), type=dict[str, Any])
+        if said["bytes"] != files[0].stat().st_size:
+            raise ValueError(f"it is of a capture of {said['bytes']} bytes")
+        engine = Engine.restore(city, unpack(said["state"]))
+    except (LifelineError, msgspec.MsgspecError, ValueError, KeyError) as error:
+        note(f"{beside} is not used, nothing is known at the beginning: {error}")
+        return Engine(city), 0
+    changed = [said for said in engine.load_notes if not said.startswith("watch ")]
+    note(f"beginning with {beside}" + "".join(f"; {said}" for said in changed))
+    return engine, int(said["before"])
 
 
 def _report(engine: Engine, *, json: bool) -> None:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import typer
 
@@ -147,7 +148,7 @@ def alarms(
     """List the alarms of a running service, or follow them. Without --consumer nothing is acknowledged."""
     from lifeline_core.service.feed import FeedClient
 
-    cursor, latest = after, {}
+    cursor, latest, told = after, {}, False
     with FeedClient(feed, server_key=server_key, key_file=key_file) as client:
         while True:
             if consumer:
@@ -159,6 +160,10 @@ def alarms(
                     latest[alarm.alarm_id] = alarm
                 else:
                     show(alarm, json=json)
+            if not client.whole and not told:
+                told = True
+                note(f"alarms from before were removed by retention: {client.lost}" if client.lost else
+                     "some alarms from before were removed by retention")
             if consumer and found:
                 client.ack(consumer, at)
             cursor = at
@@ -178,6 +183,8 @@ def evidence(
 ) -> int:
     """Fetch the frames kept beside an alarm: from a minute before its onset until its clear. `replay` takes the file.
 
+    What the engine had learned before the alarm comes as a second file, .state, where it is kept: `replay` begins with it.
+
         lifeline-core evidence 5f0c... -o event.llf
         lifeline-core replay event.llf --city city.toml
     """
@@ -185,11 +192,18 @@ def evidence(
 
     path = out or Path(f"{alarm_id}.llf")
     with FeedClient(feed, server_key=server_key, key_file=key_file) as client:
-        found = client.ask({"op": "evidence", "alarm_id": alarm_id})
+        found = client.ask({"op": "evidence", "alarm_id": alarm_id, "state": True})
     path.write_bytes(found["capture"])
+    beside = path.with_suffix(".state")
+    beside.unlink(missing_ok=True)
+    if found.get("replayable"):
+        said = {"bytes": len(found["capture"]), "before": found["before"], "state": found["state"]}
+        beside.write_bytes(msgspec.msgpack.encode(said))
     what = "" if found["whole"] else "; not whole: a bound or the journal's budget cut it short"
     seconds = (found["to_ns"] - found["from_ns"]) / 1e9
     note(f"{path}: {found['frames']} frames, {len(found['capture'])} bytes, {seconds:.0f} s{what}")
+    if not found.get("replayable"):
+        note(f"a replay begins with nothing learned: {found.get('why', 'the service keeps no state')}")
     return 0
 
 

@@ -11,6 +11,7 @@ Both explanations are learned, channel by channel; what they leave is judged.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -118,16 +119,18 @@ class Days:
         try:
             if state["rows"] != self.rows or [len(k) for k in state["drifts"]] != [len(self._gains), len(self._levels)]:
                 raise ValueError(f"of {state['rows']} rows")
-            self.day = int(state["day"])
-            self._bins = [(np.frombuffer(a).reshape(self.rows).copy(), np.frombuffer(b).reshape(self.rows).copy())
-                          for a, b in state["bins"]]
-            self._loud = [np.frombuffer(v).reshape(self.rows).copy() for v in state["loud"]]
-            self._steady = frozenset(int(c) for c in state["steady"])
-            if not self._steady <= set(range(self.rows)):
-                raise ValueError(f"channels {sorted(self._steady)} of {self.rows}")
-            self._origin = np.frombuffer(state["origin"]).reshape(self.rows).copy()
-            for drifts, saved in zip((self._gains, self._levels), state["drifts"], strict=True):
+            day, origin = int(state["day"]), np.frombuffer(state["origin"]).reshape(self.rows).copy()
+            bins = [(np.frombuffer(a).reshape(self.rows).copy(), np.frombuffer(b).reshape(self.rows).copy())
+                    for a, b in state["bins"]]
+            loud = [np.frombuffer(v).reshape(self.rows).copy() for v in state["loud"]]
+            steady = frozenset(int(c) for c in state["steady"])
+            if not steady <= set(range(self.rows)):
+                raise ValueError(f"channels {sorted(steady)} of {self.rows}")
+            kinds = [[copy(d) for d in drifts] for drifts in (self._gains, self._levels)]
+            for drifts, saved in zip(kinds, state["drifts"], strict=True):
                 for drift, one in zip(drifts, saved, strict=True):
                     drift.load(one)
-        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
             raise StateError(f"days cannot be restored: {error}") from error
+        self.day, self._origin, self._bins, self._loud, self._steady = day, origin, bins, loud, steady
+        self._gains, self._levels = kinds

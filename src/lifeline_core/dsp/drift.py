@@ -30,6 +30,7 @@ LARGEST = 8.0
 KEPT = 30  # days that a slope is read from
 LAST = 3  # days whose median is the departure
 OVER = 2  # days back within half the limit end it
+FAR = 1e100  # what is further from 0 is no figure: its square must still be a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,10 @@ class _Fit:
     weights: NDArray[np.float64]
     reach: NDArray[np.float64]  # of the mean square, (X'X)^-1
     scatter: float
+
+
+def _figures(row: Sequence[float]) -> bool:
+    return bool((np.abs(row) <= FAR).all())
 
 
 def _fitted(rows: NDArray[np.float64]) -> _Fit:
@@ -91,8 +96,8 @@ class Drift:
         return len(self._rows) == self.train
 
     def relearn(self, rows: Sequence[Sequence[float]]) -> None:
-        """The days learned from, explained by something else; what is not finite is passed over, and too few change nothing."""
-        good = [list(r) for r in rows if np.isfinite(r).all()][: self.train]
+        """The days learned from, explained by something else; what is no figure is passed over, and too few change nothing."""
+        good = [list(r) for r in rows if _figures(r)][: self.train]
         if len(good) == self.train:
             self._rows, self._fit = good, None
 
@@ -101,7 +106,7 @@ class Drift:
         row = [float(value), *map(float, explained)]
         if len(row) != 1 + self.explained_by:
             raise ValueError(f"drift: {self.explained_by} figures explain a day, not {len(row) - 1}")
-        if not np.isfinite(row).all():
+        if not _figures(row):
             return None
         if not self.learned:
             self._rows.append(row)
@@ -147,14 +152,18 @@ class Drift:
     def load(self, state: Sequence[Any]) -> None:
         """Go on from what `save` gave; StateError where it was made with other numbers."""
         try:
-            train, explained, rows, past, up, down, since, drifts, back = state
-            self._rows, self._past = [[float(v) for v in r] for r in rows], [[float(v) for v in r] for r in past]
-            sound = len(self._rows) <= self.train and {len(r) for r in self._rows} <= {1 + self.explained_by}
-            if (train, explained) != (self.train, self.explained_by) or not sound or not {len(r) for r in self._past} <= {2}:
+            train, explained, *rest = state
+            rows, past = ([[float(v) for v in r] for r in part] for part in rest[:2])
+            up, down, since, drifts, back = (kind(v) for kind, v in zip((float, float, int, bool, int), rest[2:], strict=True))
+            sound = len(rows) <= self.train and {len(r) for r in rows} <= {1 + self.explained_by}
+            if (train, explained) != (self.train, self.explained_by) or not sound or not {len(r) for r in past} <= {2}:
                 raise ValueError(f"of {train} days and {explained} figures")
-            if not np.isfinite([v for r in (*self._rows, *self._past) for v in r]).all():
-                raise ValueError("it holds figures that are not finite")
-            self._up, self._down, self._since, self.drifts, self._back = float(up), float(down), int(since), bool(drifts), int(back)
+            if not all(map(_figures, rows)) or not np.isfinite([v for r in past for v in r]).all():
+                raise ValueError(f"it holds figures beyond {FAR:g}, or that are none")
+            if not (0.0 <= up < np.inf and 0.0 <= down < np.inf and 0 <= back < OVER):
+                raise ValueError(f"it has sums of {up} and {down}, and {back} days back")
         except (AttributeError, OverflowError, TypeError, ValueError) as error:
             raise StateError(f"drift cannot be restored: {error}") from error
+        self._rows, self._past, self._up, self._down = rows, past, up, down
+        self._since, self.drifts, self._back = since, drifts, back
         self._fit = None

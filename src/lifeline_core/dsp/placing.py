@@ -92,13 +92,15 @@ class Placing:
         try:
             if state["rows"] != n:
                 raise ValueError(f"of {state['rows']} rows, not {n}")
+            number, done, level = int(state["number"]), bool(state["done"]), np.frombuffer(state["level"]).reshape(n).copy()
+            learned = [Pattern(np.frombuffer(z).reshape(n, n).copy(), np.frombuffer(v).reshape(n).copy())
+                       for z, v in state["learned"]]
+            on = {(str(kind), tuple(int(c) for c in channels)): int(onset) for kind, channels, onset in state["on"]}
+            if not {c for _, channels in on for c in channels} <= set(range(n)):
+                raise ValueError(f"channels {sorted({c for _, channels in on for c in channels})} of {n}")
+            if not -1 << 63 <= number * self.stretch_ns < 1 << 63:
+                raise ValueError(f"stretch {number} of {self.stretch_ns} ns lies in no time")
             self._stretch.load(state["stretch"])
-            self._number, self._done = int(state["number"]), bool(state["done"])
-            self._level = np.frombuffer(state["level"]).reshape(n).copy()
-            self._learned = [Pattern(np.frombuffer(z).reshape(n, n).copy(), np.frombuffer(v).reshape(n).copy())
-                             for z, v in state["learned"]]
-            self._on = {(str(kind), tuple(int(c) for c in channels)): int(onset) for kind, channels, onset in state["on"]}
-            if not self.misplaced <= set(range(n)):
-                raise ValueError(f"channels {sorted(self.misplaced)} of {n}")
-        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
             raise StateError(f"placing cannot be restored: {error}") from error
+        self._number, self._done, self._level, self._learned, self._on = number, done, level, learned, on

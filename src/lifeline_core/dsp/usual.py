@@ -56,11 +56,11 @@ class Stretch:
 
     def load(self, state: Any) -> None:
         try:
-            z, loud = state
-            self._z = np.frombuffer(z).reshape(2, self.rows, self.rows).copy()
-            self._loud = np.frombuffer(loud).reshape(2, self.rows).copy()
-        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+            z, loud = (np.frombuffer(v).copy() for v in state)
+            z, loud = z.reshape(2, self.rows, self.rows), loud.reshape(2, self.rows)
+        except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
             raise StateError(f"a stretch cannot be restored: {error}") from error
+        self._z, self._loud = z, loud
 
 
 def reference_of(patterns: Sequence[Pattern], level: Real) -> Reference | None:
@@ -129,9 +129,10 @@ class Usual:
             if (rows, train) != (self.rows, self.train) or not 0 <= bins <= train:
                 raise ValueError(f"of {rows} rows and {train} bins")
             kept = parts[0].reshape(-1, rows)
-            self._loud = np.empty((0, rows)) if bins == train else np.full((train, rows), np.nan)
-            self._loud[: len(kept)] = kept
-            self.level, self.scatter, self.low, self.high = (p.reshape(rows) for p in parts[1:])
-        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+            loud = np.empty((0, rows)) if bins == train else np.full((train, rows), np.nan)
+            loud[: len(kept)] = kept
+            level, scatter, low, high = (p.reshape(rows) for p in parts[1:])
+        except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
             raise StateError(f"what is usual cannot be restored: {error}") from error
-        self.bins = bins
+        self.bins, self._loud = bins, loud
+        self.level, self.scatter, self.low, self.high = level, scatter, low, high

@@ -177,11 +177,11 @@ class Library:
         tag, n, shift, per_part, seen, used, waiting, parts = HEAD.unpack_from(state)
         lines = self._power.shape[1]
         if (tag, n, shift, per_part) != (self.TAG, self.n, self.shift, self.per_part) or not 0 <= used <= seen \
-                or not 0 <= waiting < self.span or seen >> 62 or not 0 <= parts <= self._part_of(seen) + 1 \
+                or not 0 <= waiting < self.span or seen >> 63 or not 0 <= parts <= self._part_of(seen) + 1 \
                 or (parts == 0) != (used == 0) or len(state) != HEAD.size + 8 * ((3 + 2 * parts) * lines + 2 * waiting):
             raise StateError("cross spectra: saved state is of another version, size or build")
         x = np.frombuffer(state, np.float64, offset=HEAD.size)
-        self.seen, self.used = seen, used
+        self.seen, self.used = min(seen, 1 << 62), min(used, 1 << 62)  # so that what is counted from here on still has room
         self._power = x[: 3 * lines].reshape(3, lines).copy()
         self._parts = [p.view(complex).copy() for p in x[3 * lines : (3 + 2 * parts) * lines].reshape(parts, 2 * lines)]
         self._waiting = x[(3 + 2 * parts) * lines :].reshape(2, -1).copy()

@@ -16,11 +16,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from lifeline_core import networks
 from lifeline_core.errors import LifelineError
 from lifeline_core.model import NS, Alarm, City
 from lifeline_core.service.log import Log
+from lifeline_core.service.origins import Origins
 from lifeline_core.service.sieve import Sieve, Spans
 from lifeline_core.store.captures import About, Captures
 from lifeline_core.store.journal import Journal
@@ -29,16 +32,17 @@ BEFORE_NS = 60 * NS
 LONGEST_S = 3600  # an alarm may stand for months
 READ_BYTES = 16 << 20
 LONGEST_BYTES = 8 << 20  # of one capture
+EVER_NS = -(1 << 62)
 AHEAD = 1000  # alarms waiting for their capture; past that the oldest gets none
 
 
 class Archivist:
     """`hear` is for the desk's thread, `step` and `find` for a worker's, `needed` and `busy` for any."""
 
-    def __init__(self, city: City, journal: Journal, captures: Captures, log: Log) -> None:
-        self.city, self._journal, self._captures, self._log = city, journal, captures, log
+    def __init__(self, city: City, journal: Journal, captures: Captures, log: Log, origins: Origins | None = None) -> None:
+        self.city, self._journal, self._captures, self._log, self._origins = city, journal, captures, log, origins
         self._lock = threading.Lock()
-        self._heard: deque[Alarm] = deque()
+        self._heard: deque[tuple[Alarm, Path | None, int]] = deque()
         self._until: dict[str, int] = {}  # a capture ends when the journal was looked through up to here
         self._since: dict[str, float] = {}
         self._spans: dict[int, Spans] = {}  # of finished stretches of the journal, by their beginning
@@ -47,8 +51,12 @@ class Archivist:
 
     def hear(self, alarms: Sequence[Alarm]) -> None:
         """Committed alarms, in order."""
+        wanted = [a for a in alarms if a.revision == 1 or a.process == "cleared"]
+        if not wanted:
+            return
         with self._lock:
-            self._heard.extend(a for a in alarms if a.revision == 1 or a.process == "cleared")
+            held = self._origins.hold() if self._origins is not None and any(a.revision == 1 for a in wanted) else None
+            self._heard.extend((a, held, self._journal.end) for a in wanted)
             while len(self._heard) > AHEAD:
                 self._heard.popleft()
                 self.missed += 1
@@ -79,6 +87,10 @@ class Archivist:
         return {"captures": len(c), "captures_bytes": c.used_bytes, "captures_forgotten": c.forgotten,
                 "captures_missed": self.missed, "captures_failed": self.failed}
 
+    def state(self, alarm_id: str) -> bytes:
+        """What the engine knew before the alarm was raised, packed (`origins.unpack`)."""
+        return self._captures.state(alarm_id)
+
     def find(self, alarm_id: str) -> tuple[About, bytes] | None:
         """The capture of an alarm as far as it has come, or None."""
         self.step()
@@ -88,16 +100,39 @@ class Archivist:
         """Begin and end captures as alarms were heard."""
         with self._lock:
             heard, self._heard = list(self._heard), deque()
-        for alarm in heard:
+        for alarm, held, end in heard:
             if alarm.process == "cleared":
                 about = self._captures.open.get(alarm.alarm_id)
                 if about is not None and about.to_ns is None:
                     about.to_ns = alarm.updated_ns
                     self._until[alarm.alarm_id] = self._journal.end
-            elif numbers := self._numbers(alarm):
-                first = self._journal.first
-                self._captures.begin(About(alarm_id=alarm.alarm_id, numbers=numbers, from_ns=alarm.onset_ns - BEFORE_NS,
-                                           position=first))
+            else:
+                self._begin(alarm, held, end)
+        if self._origins is not None:
+            with self._lock:
+                self._origins.let_go({held for _, held, _ in heard if held} - {held for _, held, _ in self._heard if held})
+
+    def _begin(self, alarm: Alarm, held: Path | None, end: int) -> None:
+        """A capture, and with it what the alarm's watches knew, where that is small enough."""
+        numbers, watches = self._numbers(alarm), self._watches(alarm)
+        about = About(alarm_id=alarm.alarm_id, numbers=numbers, from_ns=alarm.onset_ns - BEFORE_NS, position=self._journal.first,
+                      raised=end, why="its watches are not of this configuration")
+        state = b""
+        if self._origins is not None and watches:
+            about.origin, state, about.why = self._origins.state(held, watches)
+            about.replayable = bool(state)
+        if state:  # judging needs every channel of the watches, not those alone that the alarm names
+            names = {name for watch in watches for name in self.city.watches[watch].channels}
+            about.numbers = sorted({*numbers, *((c.device, c.channel) for c in map(self.city.channels.__getitem__, names))})
+        if about.numbers:
+            self._captures.begin(about, state)
+
+    def _watches(self, alarm: Alarm) -> list[str]:
+        """Whose findings made it: its own watch's, or those of all transients where a network of sensors speaks."""
+        if alarm.watch in self.city.watches:
+            return [alarm.watch]
+        here = (w for w in self.city.watches.values() if w.site == alarm.site)
+        return [w.name for w in here if alarm.watch == networks.WATCH and w.detector == "transient"]
 
     def _numbers(self, alarm: Alarm) -> list[tuple[int, int]]:
         """The channels an alarm is about: those it names, otherwise all of its watch; and those of its evidence."""
@@ -114,7 +149,8 @@ class Archivist:
         position, stop = min(a.position for a in captures.open.values()), self._journal.end
         if position < self._journal.first:  # it was needed elsewhere
             for about in captures.open.values():
-                about.whole = about.whole and about.position >= self._journal.first
+                if about.position < self._journal.first:
+                    self._cut(about, about.position)
         self._spans = {first: spans for first, spans in self._spans.items() if first >= self._journal.first}
         while position < stop:
             position, before = self._go_on(position), position
@@ -131,7 +167,7 @@ class Archivist:
         stretch = self._journal.stretch(position)
         spans = self._spans.get(stretch[0]) if stretch and position <= stretch[0] else None
         if stretch and spans and not any(
-            spans.has({device for device, _ in about.numbers}, about.from_ns, _last(about))
+            spans.has({device for device, _ in about.numbers}, _first(about, stretch[1]), _last(about))
             for about in self._captures.open.values() if about.position < stretch[1]
         ):
             for about in self._captures.open.values():
@@ -148,11 +184,25 @@ class Archivist:
         waiting = [(name, about) for name, about in self._captures.open.items() if about.position < end]
         sieve = Sieve(records, {device for _, about in waiting for device, _ in about.numbers})
         for alarm_id, about in waiting:
-            begin = max(0, about.position - records.origin)
-            frames = list(sieve.frames(about.numbers, about.from_ns, _last(about), begin))
+            begin, cut = max(0, about.position - records.origin), len(records.buf)
+            if about.replayable:
+                cut = min(cut, max(begin, about.origin - records.origin))
+            frames = list(sieve.frames(about.numbers, about.from_ns, _last(about), begin, cut))
+            about.before += len(frames)
+            frames += sieve.frames(about.numbers, EVER_NS, _last(about), cut)
+            was = about.whole
             if frames:
                 self._captures.add(alarm_id, frames)
+            if was and not about.whole:
+                self._cut(about, about.position)
             about.position = end
+
+    @staticmethod
+    def _cut(about: About, position: int) -> None:
+        """Frames from ``position`` on are not all in it."""
+        about.whole = False
+        if position < about.raised and about.replayable:
+            about.replayable, about.why = False, "it was cut short before the alarm was raised"
 
     def _over(self, about: About, position: int) -> bool:
         if about.to_ns is not None:
@@ -161,6 +211,11 @@ class Archivist:
         if time.monotonic() - since > LONGEST_S:
             about.to_ns, about.whole = about.from_ns + BEFORE_NS + LONGEST_S * NS, False
         return not about.whole and (about.to_ns is not None or about.bytes > self._captures.longest_bytes // 2)
+
+
+def _first(about: About, end: int) -> int:
+    """From when a capture wants frames of a stretch of the journal: what was judged behind its state belongs to it, however old."""
+    return EVER_NS if about.replayable and end > about.origin else about.from_ns
 
 
 def _last(about: About) -> int:

@@ -22,6 +22,7 @@ from lifeline_core.model import FLAG_HISTORICAL
 from lifeline_core.service.heads import Stream
 
 AT_FLAGS, AT_SEQ, AT_CRC = 7, 24, 60
+FRAME_COST = 512  # bytes that reading a frame is as good as, beside its own: a share of history is counted so
 HEADER = struct.Struct("<4sBBBBIHHIIQQqIIII")
 
 
@@ -41,6 +42,11 @@ class Kept:
     historical: bool = False
     fixed: bool = False  # came with its own number, say from a capture: order and flags are not ours to change
     order: int = 0  # of the first sending
+
+    @property
+    def share(self) -> int:
+        """What it takes of the share of history."""
+        return self.size + FRAME_COST if self.historical else 0
 
 
 def kept_of(number: int, header: bytes, size: int, taken: float, *, fixed: bool) -> Kept:
@@ -62,7 +68,7 @@ def numbered(frame: bytes, seq: int, *, historical: bool) -> bytes:
 
 
 class Backlog:
-    """The three lanes and what is flying. Bytes are those of frames, wherever they lie."""
+    """The three lanes and what is flying. Bytes are those of frames, wherever they lie; of history with `FRAME_COST` each."""
 
     def __init__(self) -> None:
         self.again: deque[Kept] = deque()
@@ -109,7 +115,7 @@ class Backlog:
             kept.order = self._order
         self.flying.setdefault(kept.stream, deque()).append(kept)
         self.flying_bytes += kept.size
-        self.flying_history += kept.size if kept.historical else 0
+        self.flying_history += kept.share
 
     def recall(self) -> int:
         """Everything flying waits to be sent once more, in the order of its first sending; how many."""
@@ -130,7 +136,7 @@ class Backlog:
         if flying is not None:
             gone += (settled := [kept for kept in flying if done(kept)])
             self.flying_bytes -= sum(kept.size for kept in settled)
-            self.flying_history -= sum(kept.size for kept in settled if kept.historical)
+            self.flying_history -= sum(kept.share for kept in settled)
             left = deque(kept for kept in flying if not done(kept))
             self.flying[stream] = left
             if not left:

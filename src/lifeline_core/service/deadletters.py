@@ -22,6 +22,11 @@ class DeadLetterBox:
         self._kept: Counter[str] = Counter()
         self.dropped = self._failed = 0
 
+    @property
+    def failed(self) -> int:
+        """Letters that the disk refused."""
+        return self._store.failed
+
     def wants(self, reason: str) -> bool:
         """Whether the next one of this reason would be kept, so that nobody copies bytes for nothing."""
         with self._lock:

@@ -1,7 +1,8 @@
 """The desk: sole owner of the outbox, of the live view and of the feed.
 
 Alarms come in order from the engine's thread. They are committed first, many at once, then published; a snapshot
-handed over behind them is saved only when they are safe, because the queue keeps its order: none forgets an alarm.
+handed over behind them is kept only when they are safe, because the queue keeps its order: none forgets an alarm. The keeper
+writes it; what it then makes superfluous of the journal is let go here.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from lifeline_core.errors import LifelineError
 from lifeline_core.model import Alarm, Client
 from lifeline_core.service.archivist import Archivist
 from lifeline_core.service.bell import Bell
+from lifeline_core.service.consumers import Consumers, Losses
 from lifeline_core.service.guard import Guard
+from lifeline_core.service.keeper import Keeper
+from lifeline_core.service.live import Live
 from lifeline_core.service.log import Log
 from lifeline_core.service.requests import MAX_PARTS, Answer, Requests, pack_reply, refusal
 from lifeline_core.service.waiting import Waiting
-from lifeline_core.store import snapshot
 from lifeline_core.store.journal import Journal
 from lifeline_core.store.outbox import Outbox
 
@@ -37,6 +40,7 @@ RETRY_S = 1.0  # after the outbox could not commit
 PRUNE_S = 3600.0
 ARCHIVE_S = 1.0  # between two passes over the journal for evidence
 LAST_PASS_S = 30.0
+LOOK_S = 1.0  # between two looks at who reads
 REQUESTS = 64  # of one round, before alarms are looked at again
 
 
@@ -47,15 +51,14 @@ class Alarms:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    position: int
-    state: bytes
+    """One is whole in the keeper's hands."""
 
 
 Job = Alarms | Snapshot | Answer
 
 
 class Desk(threading.Thread):
-    """Serves until `finish`, then empties its queue. `hand`, `hand_snapshot` and `answer` are for other threads."""
+    """Serves until `finish`, then empties its queue. `hand`, `hand_snapshot`, `answer` and the `keeper` are for other threads."""
 
     def __init__(
         self,
@@ -75,18 +78,24 @@ class Desk(threading.Thread):
         archivist: Archivist,
         guard: Guard | None = None,
         levels: Mapping[str, Levels] | None = None,
+        config_hash: str = "",
+        dropped: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         super().__init__(name="desk", daemon=True)
-        self._outbox, self._journal, self._live, self._feed, self._bell, self._log = (
+        self._outbox, self._journal, self.live, self._feed, self._bell, self._log = (
             outbox,
             journal,
-            live,
+            Live(live),
             feed,
             bell,
             log,
         )
         self._requests, self._waiting = requests, Waiting(outbox)
-        self._directory, self._keep_bytes, self._retain_days = directory, keep_bytes, retain_days
+        self.consumers, self._losses, self._dropped = Consumers(outbox, config_hash), Losses(config_hash), dropped
+        self._next_look = 0.0
+        self.keeper = Keeper(directory, self._stands)
+        self._kept: deque[tuple[int | None, str]] = deque()  # what the keeper said
+        self._keep_bytes, self._retain_days = keep_bytes, retain_days
         self._pressed, self._failed, self._guard = pressed, failed, guard
         self._archivist = archivist
         self._levels = levels or {}
@@ -112,10 +121,15 @@ class Desk(threading.Thread):
                 self._jobs.append(Alarms(alarms))
             self._bell.ring()
 
-    def hand_snapshot(self, position: int, state: bytes) -> None:
+    def hand_snapshot(self) -> None:
+        """What the keeper was given since it opened one is whole: keep it once the alarms handed over before are safe."""
         with self._lock:
             self._snapshots += 1
-            self._jobs.append(Snapshot(position, state))
+            self._jobs.append(Snapshot())
+        self._bell.ring()
+
+    def _stands(self, recoverable: int | None, trouble: str) -> None:
+        self._kept.append((recoverable, trouble))
         self._bell.ring()
 
     def answer(self, token: object, said: dict[str, Any]) -> None:
@@ -129,6 +143,7 @@ class Desk(threading.Thread):
         return self._backlog
 
     def snapshot_waits(self) -> bool:
+        """Whether one handed over does not stand yet."""
         return self._snapshots > 0
 
     def finish(self) -> None:
@@ -141,6 +156,7 @@ class Desk(threading.Thread):
         poller = zmq.Poller()
         poller.register(self._feed, zmq.POLLIN)
         poller.register(self._bell.fileno(), zmq.POLLIN)
+        self.keeper.start()
         try:
             while self._running:
                 self.rounds += 1
@@ -148,16 +164,27 @@ class Desk(threading.Thread):
                 self._round()
             self._requests.close()
             self._bell.clear()
+            self._look(ending=True)
             self._work()
+            self.keeper.finish()
+            self.keeper.join()
+            self._release()
             if self._archivist.busy():
-                self._worker.submit(self._archivist.step).result(LAST_PASS_S)
+                self._pass_once_more()
         except Exception as error:
             self._log.error("desk-failed", error=str(error), exc_info=True)
             self._failed(f"desk: {error}")
         finally:
+            self.keeper.finish()
             self._worker.shutdown(wait=True, cancel_futures=True)
-            for socket in (self._live, self._feed):
+            for socket in (self.live, self._feed):
                 socket.close(500 if not self._running else 0)  # linger: the last alarms and answers
+
+    def _pass_once_more(self) -> None:
+        try:
+            self._worker.submit(self._archivist.step).result(LAST_PASS_S)
+        except TimeoutError:  # the next start goes on where it is
+            self._log.warning("evidence-waits", seconds=LAST_PASS_S)
 
     def _sleep_ms(self) -> int:
         if self._jobs:
@@ -167,6 +194,9 @@ class Desk(threading.Thread):
     def _round(self) -> None:
         self._bell.clear()
         self._work()
+        if self.trouble:
+            self._answer_meanwhile()
+        self._release()
         for _ in range(REQUESTS):
             try:
                 parts, asker = self._receive()
@@ -176,6 +206,9 @@ class Desk(threading.Thread):
         for envelope, reply in self._waiting.due():
             self._send(envelope, reply)
         self._archive()
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + LOOK_S
+            self._look()
         if time.monotonic() >= self._next_prune:
             self._next_prune = time.monotonic() + PRUNE_S
             self._prune()
@@ -239,7 +272,7 @@ class Desk(threading.Thread):
                 continue
             job = self._jobs.popleft()
             if isinstance(job, Snapshot):
-                self._save(job)
+                self.keeper.keep()
             elif isinstance(job, Answer):
                 self._answer(job)
 
@@ -258,21 +291,24 @@ class Desk(threading.Thread):
         self.counts["seen_before"] += len(alarms) - len(fresh)
         for alarm in fresh:
             topic = f"alarm/{alarm.severity}/{alarm.domain}/{alarm.site}/{alarm.watch}".encode()
-            self._live.send_multipart([topic, wire.alarm_to_bytes(alarm)], zmq.DONTWAIT)
+            self.live.send(topic, wire.alarm_to_bytes(alarm))
         return True
 
-    def _save(self, job: Snapshot) -> None:
-        try:
-            recoverable = snapshot.save(self._directory, job.position, job.state)
-            self._journal.release(self._unneeded(recoverable))
-        except (LifelineError, OSError) as error:
-            self.counts["snapshot_errors"] += 1
-            self._log.error("snapshot-not-saved", error=str(error))
-        else:
-            self.counts["snapshots"] += 1
-        finally:
-            with self._lock:
-                self._snapshots -= 1
+    def _release(self) -> None:
+        """Snapshots that stand by now, and the journal they make superfluous."""
+        while self._kept:
+            recoverable, trouble = self._kept.popleft()
+            try:
+                if recoverable is None:
+                    raise LifelineError(trouble)
+                self.counts["snapshots"] += 1
+                self._journal.release(self._unneeded(recoverable))
+            except (LifelineError, OSError) as error:
+                self.counts["snapshot_errors"] += 1
+                self._log.error("snapshot-not-saved", error=str(error))
+            finally:
+                with self._lock:
+                    self._snapshots -= 1
 
     def _unneeded(self, position: int) -> int:
         """What the snapshots stand for goes, but for a stretch that is kept as evidence while there is room."""
@@ -282,10 +318,32 @@ class Desk(threading.Thread):
         wanted = min(position, self._journal.end - self._keep_bytes, self._archivist.needed())
         return max(self._journal.first, wanted)
 
+    def _answer_meanwhile(self) -> None:
+        """Replies behind alarms that cannot be committed: what an operator's step made waits for them, nothing else does."""
+        with self._lock:
+            free = [job for job in self._jobs if isinstance(job, Answer) and not job.said.get("alarms")]
+            for job in free:
+                self._jobs.remove(job)
+        for job in free:
+            self._answer(job)
+
     def _answer(self, job: Answer) -> None:
         envelope = self._requests.envelope(job.token)
         if envelope is not None:
             self._send(envelope, job.said)
+
+    @property
+    def turned_away(self) -> int:
+        """Readers that could not wait for their alarm."""
+        return self._waiting.turned_away
+
+    def _look(self, *, ending: bool = False) -> None:
+        """Who is behind and what was given up, as alarms."""
+        try:
+            t_ns = time.time_ns()
+            self.hand(self.consumers.look(t_ns, ending=ending) + self._losses.look(self._dropped(), t_ns, ending=ending))
+        except LifelineError as error:
+            self._log.error("consumers-unknown", error=str(error))
 
     def _prune(self) -> None:
         try:

@@ -51,7 +51,7 @@ class Device:
     epoch : int, optional
         Of this boot. When left out: that of the spool, if it is of this run of the machine and sound; else drawn from the clock.
     identity : bytes, optional
-        A ZeroMQ routing id that stays the same over reconnects.
+        A ZeroMQ routing id that stays the same over reconnects. With keys it is not used.
     queue_bytes : int
         Bytes of frames kept at most, in memory or in the spool.
     full : {"wait", "oldest", "newest"}

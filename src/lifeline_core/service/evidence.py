@@ -20,18 +20,21 @@ class Evidence:
     def __init__(self, city: City, journal: Journal, archivist: Archivist) -> None:
         self.city, self._journal, self._archivist = city, journal, archivist
 
-    def __call__(self, alarm: Alarm) -> Reply:
+    def __call__(self, alarm: Alarm, state: bool = False) -> Reply:
         """Reply with ``capture`` (frames back to back), ``frames``, ``from_ns``, ``to_ns``, ``whole``; or ``not-kept``.
 
-        ``whole`` is False where a bound cut the capture short; ``finished`` False while the alarm stands.
+        ``whole`` is False where a bound cut the capture short; ``finished`` False while the alarm stands. ``replayable``: a
+        replay that begins with ``state`` (given where it is asked for) behind the first ``before`` frames raises the same alarm
+        whatever its detector had learned; else ``why`` not.
         """
         kept = self._archivist.find(alarm.alarm_id)
         if kept is not None and kept[0].frames:
             about, data = kept
+            known = {"state": self._archivist.state(alarm.alarm_id)} if state and about.replayable else {}
             return {
                 "ok": True, "alarm_id": alarm.alarm_id, "capture": data, "frames": about.frames, "from_ns": about.from_ns,
                 "to_ns": about.to_ns if about.to_ns is not None else alarm.updated_ns, "whole": about.whole,
-                "finished": about.finished,
+                "finished": about.finished, "replayable": about.replayable, "why": about.why, "before": about.before, **known,
             }  # fmt: skip
         watch = self.city.watches.get(alarm.watch)
         wanted = [self.city.channels[name] for name in watch.channels] if watch else []
@@ -59,6 +62,9 @@ class Evidence:
             "to_ns": end,
             "whole": whole,
             "finished": False,
+            "replayable": False,
+            "why": "there is no capture of it; these are what the journal still holds",
+            "before": len(frames),
         }
 
     def _frames(self, numbers: set[tuple[int, int]], start: int, end: int) -> Iterator[bytes]:

@@ -49,7 +49,8 @@ class FeedClient:
         speak_curve(self._socket, server_key, key_file)
         self._socket.connect(endpoint)
         self._timeout = timeout
-        self.lag = 0
+        self.lag = self.lost = 0
+        self.whole = True
         self._count = itertools.count(1)
 
     def ask(self, request: dict[str, Any], *, wait_ms: int = 0) -> dict[str, Any]:
@@ -75,7 +76,11 @@ class FeedClient:
         since_ns: int | None = None,
     ) -> tuple[list[Alarm], int]:
         """(alarms, cursor) behind the consumer's cursor, behind ``after``, or published from ``since_ns`` on; waits up to
-        ``wait_ms`` for the first. `lag` says then how many are still behind the cursor."""
+        ``wait_ms`` for the first.
+
+        Then `lag` says how many are still behind the cursor; `lost` how many were removed before the consumer's cursor reached
+        them (without a consumer: behind ``after``), and `whole` is False where some of what was asked for was removed.
+        """
         request: dict[str, Any] = {"op": "read", "max": max, "wait_ms": wait_ms}
         if consumer is not None:
             request["consumer"] = consumer
@@ -84,7 +89,7 @@ class FeedClient:
         if since_ns is not None:
             request["since_ns"] = since_ns
         reply = self.ask(request, wait_ms=wait_ms)
-        self.lag = int(reply.get("lag", 0))
+        self.lag, self.lost, self.whole = int(reply.get("lag", 0)), int(reply.get("lost", 0)), bool(reply.get("whole", True))
         return [msgspec.convert(alarm, Alarm) for alarm in reply["alarms"]], reply["cursor"]
 
     def ack(self, consumer: str, cursor: int) -> int:

@@ -10,9 +10,23 @@ from lifeline_core.service.desk import Desk
 from lifeline_core.service.guard import AT_THE_DOOR, Guard
 from lifeline_core.service.ingest import Ingest
 from lifeline_core.service.replies import Replies
+from lifeline_core.service.requests import Requests
 from lifeline_core.service.runner import Runner
 from lifeline_core.store.journal import Journal
 from lifeline_core.store.outbox import Outbox
+
+
+def dropped(replies: Replies, box: DeadLetterBox, desk: Desk, requests: Requests, archivist: Archivist) -> dict[str, int]:
+    """What was given up since the start, by reason; frames that were refused are counted with the others."""
+    return {
+        "live_stalls": desk.live.stalls,
+        "replies_dropped": replies.dropped,
+        "requests_forgotten": requests.forgotten,
+        "readers_turned_away": desk.turned_away,
+        "captures_missed": archivist.missed,
+        "captures_failed": archivist.failed,
+        "dead_letters_failed": box.failed,
+    }
 
 
 def numbers(
@@ -31,9 +45,14 @@ def numbers(
         "dead_letters_dropped": box.dropped,
         "blocked": int(ingest.blocked),
         "blocked_times": ingest.blocked_times,
+        "history_held": ingest.hall.held,
+        "history_waiting_bytes": ingest.hall.bytes,
         "journal_bytes": journal.end - journal.first,
         "backlog": desk.backlog(),
         "last_seq": outbox.last_seq,
+        "consumer_lag": desk.consumers.lag,
+        "consumer_lost": desk.consumers.lost,
+        "renumbered": outbox.renumbered,
     }
     said |= archivist.numbers()
     if guard is not None:

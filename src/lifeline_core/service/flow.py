@@ -15,7 +15,9 @@ from lifeline_core.service.spool import Spool
 from lifeline_core.service.spooled import Count, Key
 
 FIRST_CREDIT = 1 << 20  # bytes, before the service has said how many
-HISTORY_BYTES = 1 << 16  # of history under way at most: what a live frame may have to wait behind
+HISTORY_BYTES = 1 << 16  # of history under way at most, where the service says no other: what a live frame may wait behind
+FIRST_HISTORY = 1 << 12  # the same before the first acknowledgement: after an outage everybody comes at once
+AT_ONCE = 1 << 16  # of history in one go: whoever calls may have something live in hand
 SILENT_ROUNDS = 2  # of resending into nothing, then the connection is made anew
 
 
@@ -29,6 +31,7 @@ class Reply(msgspec.Struct):
     epoch: int = -1
     seq: int = -1
     credit: int | None = None
+    history: int | None = None
 
 
 _reply = msgspec.msgpack.Decoder(Reply)
@@ -57,9 +60,11 @@ class Flow:
         on_refused: Callable[[Stream, int, str], None] | None,
     ) -> None:
         self.backlog, self.counts, self.credit = Backlog(), counts, FIRST_CREDIT
+        self.history = FIRST_HISTORY  # bytes of it under way at most
         self.acked = self.refused = self.resent = 0
         self.reasons: dict[str, int] = {}
         self.finishing = False
+        self._at_once = AT_ONCE
         self._link, self._spool, self._epoch = link, spool, epoch
         self._queue_bytes, self._resend_s, self._historical_s = queue_bytes, resend_s, historical_s
         self._on_refused = on_refused
@@ -136,6 +141,7 @@ class Flow:
         self._progress = time.monotonic()
 
     def _send_some(self) -> None:
+        self._at_once = self.backlog.flying_history + AT_ONCE
         if self._link.was_lost():
             self._recall()
         while self._once and self._link.send(self._once[0]):
@@ -145,7 +151,9 @@ class Flow:
                 if self._spool is not None:
                     aged.frame = b""  # it is on disk
         while (lane := self._next_lane()) is not None and self._link.takes():
-            if not self._send_first(lane):
+            if self._link.was_lost():  # and made again since the last frame: else that one would stand before what got lost
+                self._recall()
+            elif not self._send_first(lane):
                 return
 
     def _next_lane(self) -> deque[Kept] | None:
@@ -162,8 +170,8 @@ class Flow:
         if b.live:
             return b.live if self._fits(b.live[0]) else None
         if b.history and b.next_history(self._may_go) and self._fits(b.history[0]):
-            share = min(self.credit // 2, HISTORY_BYTES)
-            if not b.flying_history or b.flying_history + b.history[0].size <= share:
+            share = min(self.credit // 2, self.history, self._at_once)
+            if not b.flying_history or b.flying_history + b.history[0].share <= share:
                 return b.history
         return None
 
@@ -210,6 +218,7 @@ class Flow:
             self.credit = said.credit
         stream = Stream(said.device, said.channel, said.epoch)
         if said.ack is not None:
+            self.history = said.history if said.history is not None else HISTORY_BYTES
             self.acked += self._settle(stream, said.ack, cumulative=True)
         elif said.refused is not None:
             self.reasons[said.refused] = self.reasons.get(said.refused, 0) + 1

@@ -96,7 +96,14 @@ class Guard:
             self._auth.configure_curve_callback(domain=domain, credentials_provider=self)
 
     def listen(self, sockets: Sequence[zmq.Socket[bytes]]) -> None:
-        """Count handshakes that never came to a key; before the sockets go to their threads."""
+        """Count handshakes that never came to a key; before the sockets go to their threads.
+
+        From now on nobody takes a connection over by calling itself by its name: the name is the peer's own choice, the
+        key is not. A second connection of one name is heard when the first has ended and it connects anew.
+        """
+        for socket in sockets:
+            if socket.type == zmq.ROUTER:
+                socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
         self._refusals = Refusals(sockets, lambda: self._refused("handshake", ""))
         self._refusals.start()
 

@@ -2,7 +2,7 @@
 
 ::
 
-    devices -> drain -> journal      frames, as they came; nothing is decoded here
+    devices -> drain -> journal      frames, as they came; nothing is decoded here; history past its share waits in the hall
     clock   -> tick  -> journal      once a second, never smaller than the last
     desk    -> command -> journal    operators, in their place among the frames
     devices <- replies <- engine
@@ -27,11 +27,13 @@ import zmq
 
 from lifeline_core.errors import StoreError
 from lifeline_core.model import NS, Alarm, Client
+from lifeline_core.service.backlog import FRAME_COST
 from lifeline_core.service.bell import Bell
 from lifeline_core.service.deadletters import DeadLetterBox
 from lifeline_core.service.guard import FOREIGN, REASONS, Guard
+from lifeline_core.service.hall import CROWDED, WAITS, Hall, Waiting
 from lifeline_core.service.log import Log
-from lifeline_core.service.receive import ENDED, RUBBISH, Batch, Receiver, open_receiver
+from lifeline_core.service.receive import ENDED, FRAME, RUBBISH, Batch, Receiver, open_receiver
 from lifeline_core.service.replies import Replies
 from lifeline_core.service.trouble import Standing, overload_alarm
 from lifeline_core.store.journal import COMMAND, TICK, Journal
@@ -40,6 +42,7 @@ IDLE_MS = 200  # longest sleep; the bell, a message or the next tick end it befo
 FULL_S = 0.005  # between two tries when the journal is full
 COMMANDS = 1000  # waiting to be journalled
 SECOND = 1.0
+FAR_NS = 3600 * NS  # ticks ahead of the wall clock
 QUIET_NS = 60 * NS  # without being held back, until the overload alarm is cleared
 WHOSE = struct.Struct("<IHHIIQ")  # device, channel, n_channels, epoch, clock_sd_us, seq of a header
 
@@ -61,6 +64,7 @@ class Ingest(threading.Thread):
         arena_bytes: int,
         receiver: str,
         guard: Guard | None = None,
+        hall: Hall,
         last_tick_ns: int,
         appended: Callable[[], None],
         failed: Callable[[str], None],
@@ -76,11 +80,12 @@ class Ingest(threading.Thread):
             box,
             log,
         )
-        self._appended, self._failed, self._alarmed, self._guard = appended, failed, alarmed, guard
-        self._wall_ns, self._last_tick_ns = time.time_ns, last_tick_ns
+        self._appended, self._failed, self._alarmed, self._guard, self.hall = appended, failed, alarmed, guard, hall
+        self._wall_ns, self._steady_ns, self._last_tick_ns = time.time_ns, time.monotonic_ns, last_tick_ns
+        self._last_steady_ns = self._steady_ns()
         self._next_tick = 0.0
         self._overload = Standing(lambda facts, t_ns: overload_alarm(facts, t_ns, config_hash), QUIET_NS)
-        self._told_times = 0
+        self._told_times = self._told_crowded = 0
         self._renewal: Mapping[str, Client] | None = None
         self.rounds = 0
         self._commands: deque[dict[str, Any]] = deque()
@@ -112,6 +117,7 @@ class Ingest(threading.Thread):
         counts = {"multipart": self.receiver.counts()["rubbish"]}
         if self._guard is not None:
             counts |= {reason: self._guard.counts[reason] for reason in REASONS.values()}
+        counts["history-full"] = self.hall.crowded
         return {reason: n for reason, n in counts.items() if n}
 
     def stop_reading(self) -> None:
@@ -151,14 +157,18 @@ class Ingest(threading.Thread):
             self._tick()
             self._write_commands()
             wait = (
-                5 if self._replies.waiting() else min(IDLE_MS, max(1, int((self._next_tick - time.monotonic()) * 1000)))
+                5
+                if self._replies.waiting() or self.hall.frames
+                else min(IDLE_MS, max(1, int((self._next_tick - time.monotonic()) * 1000)))
             )
             batch = self.receiver.drain(wait)
             if self.receiver.woken:  # otherwise it stays rung, and what it announces is looked at in every round anyhow
                 self._bell.clear()
             if len(batch):
                 self._keep(batch)
+            self._admit(self.hall.admit())
             self._replies.send(self.receiver)
+        self._admit(self.hall.admit(everything=True))
         self._write_commands()
         self._look(self._now_ns(), ending=True)
 
@@ -188,14 +198,24 @@ class Ingest(threading.Thread):
         """What is wrong with receiving, as alarms."""
         if self._guard is not None:
             self._alarmed(self._guard.tick(t_ns, ending=ending))
-        facts = {"times": self.blocked_times, "journal_bytes": self._journal.end - self._journal.first}
-        happened, self._told_times = self.blocked_times != self._told_times or self.blocked, self.blocked_times
+        facts = {"times": self.blocked_times, "journal_bytes": self._journal.end - self._journal.first,
+                 "history_full": self.hall.crowded}
+        happened = self.blocked or (self.blocked_times, self.hall.crowded) != (self._told_times, self._told_crowded)
+        self._told_times, self._told_crowded = self.blocked_times, self.hall.crowded
         self._alarmed(self._overload.tick(t_ns, happened, facts, ending=ending))
 
     def _now_ns(self) -> int:
-        wall = self._wall_ns()
-        if wall < self._last_tick_ns:
-            self._log.warning("clock-went-back", seconds=(self._last_tick_ns - wall) / 1e9)
+        """The wall clock, but never back, and never standing still: silence is told by it, and a clock may have been set back.
+
+        What is then too far on goes on at half its pace until the wall clock has caught up; by `FAR_NS` and more it was no
+        drift but a wrong date, which may never be caught up with, and it keeps its pace.
+        """
+        wall, steady = self._wall_ns(), self._steady_ns()
+        passed, self._last_steady_ns = steady - self._last_steady_ns, steady
+        ahead = self._last_tick_ns - wall
+        if ahead > 0:
+            self._log.warning("clock-went-back", seconds=ahead / NS)
+            wall = self._last_tick_ns + (passed if ahead > FAR_NS else passed // 2)
         self._last_tick_ns = max(wall, self._last_tick_ns)
         return self._last_tick_ns
 
@@ -210,6 +230,7 @@ class Ingest(threading.Thread):
         """Into the journal in the order of arrival, one append for each run of one kind that fits half a segment."""
         if self._guard is not None:
             self._guard.judge(batch)
+        past = self.hall.sort(batch)
         kinds = batch.kinds
         for start, stop in self._runs(batch):
             kind = int(kinds[start])
@@ -219,14 +240,30 @@ class Ingest(threading.Thread):
                 self._aside(REASONS[kind], batch, start, stop)
                 if kind == FOREIGN:
                     self._tell(REASONS[kind], batch, start, stop)
-            else:
+            elif kind not in (WAITS, CROWDED):
                 self._when_there_is_room(partial(batch.append, self._journal, kind, start, stop))
+        self.hall.note(past, self._journal.end)
         self._appended()
+
+    def _admit(self, waited: Sequence[Waiting]) -> None:
+        """Frames out of the hall into the journal, as `_keep`."""
+        half = self._journal.segment_bytes // 2
+        while waited:
+            ends = np.cumsum([len(one.frame) for one in waited])
+            n = max(1, int(np.searchsorted(ends, half, side="right")))
+            part, waited = waited[:n], waited[n:]
+            lengths = np.array([len(one.frame) for one in part], np.int64)
+            sources = np.array([one.source for one in part], np.uint32)
+            buf = np.frombuffer(b"".join(one.frame for one in part), np.uint8)
+            append = partial(self._journal.append_batch, FRAME, buf, np.cumsum(lengths) - lengths, lengths, sources)
+            if self._when_there_is_room(append):
+                self.hall.note(int(lengths.sum()) + FRAME_COST * len(part), self._journal.end)
+            self._appended()
 
     def _runs(self, batch: Batch) -> list[tuple[int, int]]:
         """Of one kind each, and not much more than half a segment: an append is all or nothing, and must fit when one is free."""
         half = self._journal.segment_bytes // 2
-        if self._guard is None and batch.size <= half and batch.plain:
+        if self._guard is None and not self.hall.marked and batch.size <= half and batch.plain:
             return [(0, len(batch))]
         kinds, pieces = batch.kinds, (np.cumsum(batch.lengths) - batch.lengths) // half
         cuts = np.flatnonzero((kinds[1:] != kinds[:-1]) | (pieces[1:] != pieces[:-1])) + 1

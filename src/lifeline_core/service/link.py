@@ -2,11 +2,17 @@
 
 libzmq connects again by itself and says nothing of it to who sends; what was under way is gone. A monitor of the socket
 tells, so that a device sends again at once what nobody has acknowledged, before anything newer.
+
+* From the end of a connection to the handshake of the next nothing is sent: libzmq takes messages for the dead one a little
+  longer and forgets them, and what goes over the next would stand before them.
+* After a breach of the protocol (a byte that changed on the way, under keys above all) libzmq never connects again. Nothing
+  more is heard of the monitor then; after `DEAD_S` of that the socket is made anew.
 """
 
 from __future__ import annotations
 
 import struct
+import time
 from dataclasses import dataclass
 
 import zmq
@@ -28,6 +34,8 @@ OPTIONS = {
 MADE = zmq.EVENT_HANDSHAKE_SUCCEEDED
 LOST = zmq.EVENT_DISCONNECTED
 FAILED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+TRIES = zmq.EVENT_CONNECTED | zmq.EVENT_CONNECT_DELAYED | zmq.EVENT_CONNECT_RETRIED
+DEAD_S = 6.0  # without a connection or a try at one: longer than a handshake may take
 _event = struct.Struct("=Hi")
 
 
@@ -88,40 +96,59 @@ class Link:
         context: zmq.Context[zmq.Socket[bytes]] | None = None,
     ) -> None:
         self.made = self.lost = self.failed = 0
-        self._endpoint = endpoint
+        self._endpoint, self._identity, self._keys = endpoint, identity, keys
         self._own_context = zmq.Context() if context is None else None
-        self._socket = (context or self._own_context or zmq.Context()).socket(zmq.DEALER)
+        self._context = context or self._own_context or zmq.Context()
         try:
-            for option, value in OPTIONS.items():
-                self._socket.setsockopt(option, value)
-            if identity is not None:
-                self._socket.setsockopt(zmq.IDENTITY, identity)
-            if keys is not None:
-                self._socket.curve_serverkey = keys.server.encode("ascii")
-                self._socket.curve_publickey = keys.public.encode("ascii")
-                self._socket.curve_secretkey = keys.secret.encode("ascii")
-            self._monitor = self._socket.get_monitor_socket(MADE | LOST | FAILED)
-            self._socket.connect(endpoint)
+            self._open()
         except BaseException:
             self.close()
             raise
 
-    def was_lost(self) -> bool:
-        """Whether a connection ended since this was asked last: what was sent over it may be gone."""
-        before = self.lost
+    def _open(self) -> None:
+        """A socket that connects, and its monitor; a connection does not stand before its handshake is done."""
+        self._stands, self._broke, self._stirred = False, False, time.monotonic()
+        self._socket = self._context.socket(zmq.DEALER)
+        for option, value in OPTIONS.items():
+            self._socket.setsockopt(option, value)
+        if self._identity is not None and self._keys is None:  # under CURVE the key says who it is, and a name could be taken
+            self._socket.setsockopt(zmq.IDENTITY, self._identity)
+        if self._keys is not None:
+            self._socket.curve_serverkey = self._keys.server.encode("ascii")
+            self._socket.curve_publickey = self._keys.public.encode("ascii")
+            self._socket.curve_secretkey = self._keys.secret.encode("ascii")
+        self._monitor = self._socket.get_monitor_socket(MADE | LOST | FAILED | TRIES)
+        self._socket.connect(self._endpoint)
+
+    def _look(self) -> None:
+        """What the monitor has to tell."""
         while _events(self._monitor) & zmq.POLLIN:
             event, _value = _event.unpack(self._monitor.recv_multipart(zmq.DONTWAIT)[0])
             self.made += event == MADE
             self.lost += event == LOST
             self.failed += bool(event & FAILED)
-        return self.lost > before
+            self._broke |= event == LOST
+            self._stands = event == MADE or (self._stands and not event & (LOST | FAILED))
+            self._stirred = time.monotonic()
+
+    def was_lost(self) -> bool:
+        """Whether a connection ended since this was asked last: what was sent over it may be gone."""
+        self._look()
+        broke, self._broke = self._broke, False
+        if not self._stands and time.monotonic() - self._stirred > DEAD_S:
+            self._open_anew()
+        return broke
 
     def takes(self) -> bool:
         """Whether `send` would take a message now."""
-        return bool(_events(self._socket) & zmq.POLLOUT)
+        self._look()
+        return self._stands and bool(_events(self._socket) & zmq.POLLOUT)
 
     def send(self, data: bytes) -> bool:
         """False when there is no connection, or it takes no more now."""
+        self._look()
+        if not self._stands:
+            return False
         try:
             self._socket.send(data, zmq.DONTWAIT)
         except zmq.Again:
@@ -139,15 +166,22 @@ class Link:
 
     def renew(self) -> None:
         """Give up a connection that says nothing any more (half open: the other end is gone, no one told us), make another."""
-        self._socket.disconnect(self._endpoint)
-        self._socket.connect(self._endpoint)
+        self._open_anew()
         self.lost += 1
 
-    def close(self) -> None:
-        monitor = getattr(self, "_monitor", None)
-        if monitor is not None:
+    def _open_anew(self) -> None:
+        self._shut()
+        self._open()
+
+    def _shut(self) -> None:
+        monitor, socket = getattr(self, "_monitor", None), getattr(self, "_socket", None)
+        if monitor is not None and not monitor.closed:
             self._socket.disable_monitor()
             monitor.close(0)
-        self._socket.close(0)
+        if socket is not None:
+            socket.close(0)
+
+    def close(self) -> None:
+        self._shut()
         if self._own_context is not None:
             end(self._own_context)

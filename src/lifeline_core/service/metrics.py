@@ -14,7 +14,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from lifeline_core.errors import ConfigError
 
-# What the numbers of `Service.numbers` are, by name; `refused` is the one with a label, and its words are a fixed list.
+# What the numbers of `Service.numbers` are, by name. Those with a label are maps: the words of `refused` are a fixed list, and
+# consumers are bounded (`store.outbox.CONSUMERS`).
+LABELS = {"refused": "reason", "consumer_lag": "consumer", "consumer_lost": "consumer"}
 GAUGES = {
     "lag_bytes": "journal bytes not yet through the engine",
     "journal_bytes": "journal bytes held",
@@ -25,6 +27,8 @@ GAUGES = {
     "captures_bytes": "bytes of frames in them",
     "active": "alarms active just now",
     "unhealthy_channels": "channels a health alarm stands for",
+    "history_waiting_bytes": "bytes of back-filled frames that wait for their share of the journal",
+    "consumer_lag": "alarms a named consumer has not acknowledged",
 }
 HELP = {
     "frames": "frames through journal and detectors",
@@ -35,6 +39,12 @@ HELP = {
     "received": "messages from devices",
     "received_bytes": "payload bytes from devices",
     "captures_forgotten": "captures that made room for others",
+    "live_stalls": "times a subscriber of the live view fell behind and began to miss alarms",
+    "replies_dropped": "replies to devices given up, because too many waited for full connections",
+    "requests_forgotten": "feed requests whose answer was given up",
+    "readers_turned_away": "readers that could not wait for their alarm, because too many did",
+    "dead_letters_failed": "dead letters that the disk refused",
+    "dead_letters_dropped": "dead letters beyond those kept of a reason in a second",
     "captures_missed": "alarms that came too fast to get a capture",
     "captures_failed": "times the disk refused a capture",
     "denied_handshake": "connections that were not CURVE or broke off their handshake",
@@ -43,25 +53,26 @@ HELP = {
     "removed_range": "samples taken out because no sensor can give them",
     "removed_spike": "samples taken out as spikes",
     "removed_stuck": "samples taken out because the sensor stood still",
+    "renumbered": "alarm revisions kept under another number, because theirs was said before a power cut",
     "replies": "replies sent to devices",
     "replies_gone": "replies whose device was gone",
+    "history_held": "back-filled frames that had to wait for their share of the journal",
+    "refused": "frames and messages refused, by reason",
+    "consumer_lost": "alarms that retention removed before a named consumer's cursor reached them",
 }
 
 
 def families(numbers: Mapping[str, Any]) -> Iterator[Metric]:
     for name, value in sorted(numbers.items()):
-        if name == "refused":
-            refused = CounterMetricFamily(
-                "lifeline_refused", "frames and messages refused, by reason", labels=["reason"]
-            )
-            for reason, count in sorted(value.items()):
-                refused.add_metric([reason], count)
-            yield refused
+        kind = GaugeMetricFamily if name in GAUGES else CounterMetricFamily
+        said = GAUGES.get(name) or HELP.get(name) or name.replace("_", " ")
+        if name in LABELS:
+            family = kind(f"lifeline_{name}", said, labels=[LABELS[name]])
+            for label, count in sorted(value.items()):
+                family.add_metric([label], count)
+            yield family
         elif isinstance(value, (int, float)):
-            kind = GaugeMetricFamily if name in GAUGES else CounterMetricFamily
-            yield kind(
-                f"lifeline_{name}", GAUGES.get(name) or HELP.get(name) or name.replace("_", " "), value=float(value)
-            )
+            yield kind(f"lifeline_{name}", said, value=float(value))
 
 
 class _Collector:

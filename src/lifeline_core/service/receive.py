@@ -1,8 +1,8 @@
 """Messages of the ingest socket as arrays: the compiled loop, and a plain pyzmq loop of the same behaviour.
 
 Both give a `Batch` of payloads with the number of the connection each came over. A number stands for a ZeroMQ
-identity; it is never 0 and never given twice in a life of the process (the first one is drawn at random, so numbers
-found in the journal of an earlier life mean nobody).
+identity, under CURVE for an identity and a key; it is never 0 and never given twice in a life of the process (the first one
+is drawn at random, so numbers found in the journal of an earlier life mean nobody).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ SENT, AGAIN, GONE = 0, 1, 2  # what became of a reply
 PEERS = 65_536  # identities remembered; a power of two
 BATCH = 8192  # messages of one drain at most
 KEPT = 4096  # bytes of a rubbish message that go to the dead letters
+LONGEST_ID = 255  # libzmq does not look at what a peer made by hand calls itself
 ENDED = (zmq.ETERM, errno.ENOTSOCK)
 
 
@@ -190,6 +191,7 @@ class PlainReceiver:
         peers: int = PEERS,
         keys: Sequence[bytes] = (),
     ) -> None:
+        self._user_of: dict[int, int] = {}
         self.know(keys)
         self._woken = False
         self._socket, self._wake_fd, self._limit = socket, wake_fd, arena_bytes
@@ -208,16 +210,23 @@ class PlainReceiver:
     def woken(self) -> bool:
         return self._woken
 
-    def _number(self, identity: bytes) -> int:
+    def _number(self, identity: bytes, user: int) -> int:
+        """A name that comes under another key than before is another connection."""
         number = self._numbers.get(identity)
+        if number is not None and self._user_of[number] and self._user_of[number] != user:
+            self._forget(number)
+            number = None
         if number is None:
             number, self._next = self._next, self._next % 0xFFFF_FFFF + 1
             if len(self._numbers) >= self._peers:
-                oldest = next(iter(self._by_number))
-                del self._numbers[self._by_number.pop(oldest)[0]]
+                self._forget(next(iter(self._by_number)))
             self._numbers[identity] = number
             self._by_number[number] = (identity, False)
+        self._user_of[number] = user
         return number
+
+    def _forget(self, number: int) -> None:
+        del self._numbers[self._by_number.pop(number)[0]], self._user_of[number]
 
     def _parts(self) -> tuple[list[bytes], int]:
         """The parts of a message and its user."""
@@ -235,7 +244,10 @@ class PlainReceiver:
             (identity, *parts), user = self._parts()
         except zmq.Again:
             return None
-        number = self._number(identity)
+        if len(identity) > LONGEST_ID:
+            self._counts["rubbish"] += 1
+            return b"".join(parts)[:KEPT], 0, 0, RUBBISH
+        number = self._number(identity, user)
         delimited = len(parts) == 2 and parts[0] == b""
         if (len(parts) != 1 and not delimited) or not parts[-1]:
             self._counts["rubbish"] += 1
@@ -299,6 +311,7 @@ class PlainReceiver:
 
     def know(self, keys: Sequence[bytes]) -> None:
         self._users = {key.decode("ascii"): place for place, key in enumerate(keys, 1)}
+        self._user_of = dict.fromkeys(self._user_of, 0)
 
     def counts(self) -> dict[str, int]:
         return dict(self._counts)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from lifeline_core.engine import Engine
 from lifeline_core.errors import ConfigError, StateError
@@ -16,6 +14,8 @@ from lifeline_core.store.journal import Journal
 
 SEGMENT_BYTES = 16 << 20
 SMALLEST_SEGMENT = 1 << 20
+HEAD_VERSION = 2
+_HEAD = struct.Struct("<qq")
 
 
 @dataclass(slots=True)
@@ -30,21 +30,19 @@ class Start:
     notes: list[str]  # what a changed configuration means for the state: no damage
 
 
-def pack_state(engine: bytes, tick_ns: int) -> bytes:
-    """A snapshot's state: the engine's bytes and the last tick, which the next one must not fall behind."""
-    return msgspec.msgpack.encode({"v": 1, "tick_ns": tick_ns, "engine": engine})
+def pack_head(tick_ns: int) -> bytes:
+    """What stands before the engine's bytes in a snapshot: the last tick, which the next one must not fall behind."""
+    return _HEAD.pack(HEAD_VERSION, tick_ns)
 
 
-def unpack_state(state: bytes) -> tuple[bytes, int]:
+def unpack_state(state: bytes) -> tuple[memoryview, int]:
     """(engine's bytes, last tick); StateError for anything else."""
-    try:
-        said: dict[str, Any] = msgspec.msgpack.decode(state, type=dict[str, Any])
-        engine, tick_ns = said["engine"], said["tick_ns"]
-    except (msgspec.MsgspecError, KeyError, ValueError) as error:
-        raise StateError(f"a snapshot's state is a map of v, tick_ns and engine: {error}") from error
-    if said.get("v") != 1 or not isinstance(engine, bytes) or not isinstance(tick_ns, int):
-        raise StateError(f"a snapshot's state is of version 1, got {said.get('v')!r}")
-    return engine, tick_ns
+    if len(state) < _HEAD.size:
+        raise StateError(f"a snapshot's state has a head of {_HEAD.size} bytes, got {len(state)}")
+    version, tick_ns = _HEAD.unpack_from(state)
+    if version != HEAD_VERSION:
+        raise StateError(f"a snapshot's state is of version {HEAD_VERSION}, got {version}")
+    return memoryview(state)[_HEAD.size :], tick_ns
 
 
 def segment_bytes(budget: int, largest_frame: int) -> int:

@@ -26,14 +26,15 @@ ACKS_AGAIN = 100_000  # acknowledgements waiting for full connections; past that
 class Replies:
     """Filled by the engine's thread (`acks`, `others`), emptied by the ingest thread (`send`)."""
 
-    def __init__(self, bell: Bell, credit: Callable[[], int]) -> None:
+    def __init__(self, bell: Bell, credit: Callable[[], int], share: Callable[[int, int, int, int, int], int | None]) -> None:
         self._bell = bell
-        self._credit = credit
+        self._credit, self._share = credit, share
         self._lock = threading.Lock()
         self._acks: dict[Stream, int] = {}
         self._others: deque[tuple[int, bytes]] = deque(maxlen=KEPT_REFUSALS)
         self._not_before = 0.0
         self.sent = self.gone = self.again = 0
+        self.dropped = 0  # refusals and acknowledgements given up: the device asks again by sending again
 
     def acks(self, acks: Iterable[tuple[Stream, int]]) -> None:
         with self._lock:
@@ -49,6 +50,7 @@ class Replies:
 
     def _post(self, number: int, body: bytes) -> None:
         with self._lock:
+            self.dropped += len(self._others) == KEPT_REFUSALS
             self._others.append((number, body))
         self._bell.ring()
 
@@ -70,13 +72,17 @@ class Replies:
             self._keep(zip(part, receiver.reply(part), strict=True))
         for at in range(0, len(streams), ROUND):
             acks = streams[at : at + ROUND]
-            bodies = [
-                (number, _pack({"ack": ack, "device": device, "channel": channel, "epoch": epoch, "credit": credit}))
-                for (number, device, channel, epoch), ack in acks
-            ]
+            bodies = [(stream[0], self._ack(stream, ack, credit)) for stream, ack in acks]
             self._keep_acks(acks, receiver.reply(bodies))
         ended = time.monotonic()
         self._not_before = ended + 4 * (ended - started)
+
+    def _ack(self, stream: Stream, ack: int, credit: int) -> bytes:
+        """To one that back-fills also how much history it should have under way."""
+        number, device, channel, epoch = stream
+        said = {"ack": ack, "device": device, "channel": channel, "epoch": epoch, "credit": credit}
+        share = self._share(number, device, channel, epoch, ack)
+        return _pack(said if share is None else {**said, "history": share})
 
     def _count(self, status: list[int]) -> None:
         gone, again = status.count(GONE), status.count(AGAIN)
@@ -88,7 +94,9 @@ class Replies:
         results = list(results)
         self._count([status for _, status in results])
         with self._lock:
-            self._others.extend(reply for reply, status in results if status == AGAIN)
+            again = [reply for reply, status in results if status == AGAIN]
+            self.dropped += max(0, len(self._others) + len(again) - KEPT_REFUSALS)
+            self._others.extend(again)
 
     def _keep_acks(self, acks: list[tuple[Stream, int]], status: list[int]) -> None:
         self._count(status)
@@ -98,3 +106,5 @@ class Replies:
             for (stream, ack), s in zip(acks, status, strict=True):
                 if s == AGAIN and len(self._acks) < ACKS_AGAIN:
                     self._acks.setdefault(stream, ack)  # a newer one may have come meanwhile
+                elif s == AGAIN:
+                    self.dropped += 1

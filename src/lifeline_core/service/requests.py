@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import msgspec
 
 from lifeline_core.model import Client
-from lifeline_core.service.waiting import Waiting, page
+from lifeline_core.service.waiting import Start, Waiting, page
 from lifeline_core.store.outbox import Outbox
 
 MAX_PARTS = 16
@@ -60,6 +60,7 @@ class Command(msgspec.Struct, omit_defaults=True):
 
 class Evidence(msgspec.Struct):
     alarm_id: Name
+    state: bool = False  # also what the engine had learned before the alarm
 
 
 class Stats(msgspec.Struct):
@@ -117,16 +118,18 @@ class Requests:
     """Answers what the outbox can answer; sends the rest on and keeps the way back. Used by the desk's thread.
 
     ``command`` journals a record and says whether it could; ``stats`` gives the counters some time; ``evidence`` scans
-    for one alarm, in a thread of its own.
+    for one alarm, in a thread of its own; ``dropped`` counts what was given up, by reason.
     """
 
     def __init__(
         self,
         command: Callable[[dict[str, Any]], bool],
         stats: Callable[[], Future[Reply]],
-        evidence: Callable[[Any], Reply],
+        evidence: Callable[[Any, bool], Reply],
+        dropped: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
-        self._command, self._stats, self._evidence = command, stats, evidence
+        self._command, self._stats, self._evidence, self._dropped = command, stats, evidence, dropped
+        self.forgotten = 0  # requests whose answer finds nobody any more, because too many were on their way
         self._pending: OrderedDict[object, list[bytes]] = OrderedDict()
         self._searches = threading.BoundedSemaphore(SEARCHES)
         self._life = os.urandom(8)  # a command journalled in an earlier life finds nobody to answer
@@ -170,8 +173,8 @@ class Requests:
             case Evidence():
                 return self._find(said, envelope, outbox, worker, answer)
             case Stats():
-                token = self._remember(envelope)
-                self._stats().add_done_callback(lambda done: answer(token, {"ok": True, "stats": done.result()}))
+                token, more = self._remember(envelope), {"consumers": outbox.standing(), "dropped": dict(self._dropped())}
+                self._stats().add_done_callback(lambda done: answer(token, {"ok": True, "stats": {**done.result(), **more}}))
                 return None
         assert isinstance(said, dict)
         return said
@@ -181,6 +184,7 @@ class Requests:
         self._pending[token] = envelope
         if len(self._pending) > PENDING:
             self._pending.popitem(last=False)
+            self.forgotten += 1
         return token
 
     def _read(self, said: Read, envelope: list[bytes], outbox: Outbox, waiting: Waiting) -> Reply | None:
@@ -188,13 +192,12 @@ class Requests:
             return refusal("bad-request", "read needs a consumer, after or since_ns")
         if said.after is not None and said.since_ns is not None:
             return refusal("bad-request", "read takes after or since_ns, not both")
+        own = outbox.cursor(said.consumer) if said.consumer is not None else 0  # and from now on rows are kept for it
         after = said.after if said.since_ns is None else outbox.before(said.since_ns)
-        if after is None:
-            assert said.consumer is not None
-            after = outbox.cursor(said.consumer)
+        start = Start(own if after is None else after, said.since_ns, said.consumer)
         most, wait_ms = min(said.max, MOST_ALARMS), min(said.wait_ms, LONGEST_MS)
-        reply = page(outbox, after, most)
-        if reply["alarms"] or not wait_ms or not self._open or not waiting.add(envelope, after, most, wait_ms):
+        reply = page(outbox, start, most)
+        if reply["alarms"] or not wait_ms or not self._open or not waiting.add(envelope, start, most, wait_ms):
             return reply
         return None
 
@@ -226,5 +229,5 @@ class Requests:
                     token, refusal("not-kept", f"the journal could not be read: {error}") if error else future.result()
                 )
 
-        worker.submit(self._evidence, alarm).add_done_callback(done)
+        worker.submit(self._evidence, alarm, said.state).add_done_callback(done)
         return None

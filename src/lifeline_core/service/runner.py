@@ -4,14 +4,16 @@
 
     journal -> runs of one kind -> engine -> alarms   -> desk
                                           -> receipts -> replies, dead letters
-    every few seconds: (position, engine state) -> desk, behind every alarm that led to it
+    every few seconds: (position, engine state) -> keeper, kept by the desk behind every alarm that led to it
 
 Frames, ticks and commands reach the engine in journal order, so the same journal gives the same alarms however it is
-read. A record that makes the engine raise is set aside; the ones beside it are taken one by one.
+read. A record that makes the engine raise is set aside; the ones beside it are taken one by one. The state of a snapshot is
+gathered between batches, a slice of time at a time.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 import threading
 import time
@@ -27,16 +29,20 @@ from numpy.typing import NDArray
 from lifeline_core.engine import Engine
 from lifeline_core.errors import CommandRefused, StoreError
 from lifeline_core.model import Alarm, City
+from lifeline_core.runs import Saving
 from lifeline_core.service.deadletters import DeadLetterBox
 from lifeline_core.service.desk import Desk
 from lifeline_core.service.log import Log
-from lifeline_core.service.recovery import pack_state
+from lifeline_core.service.recovery import pack_head
 from lifeline_core.service.replies import Replies, Stream
 from lifeline_core.store.journal import COMMAND, FRAME, GATEWAY, TICK, Journal
 
 READ_BYTES = 4 << 20
 IDLE_S = 0.1
 PRESSED_S = 0.05  # between two snapshots while the journal is full
+SLICE_S = 0.002  # gathering a snapshot, between two batches
+SLICE_SHARE = 0.25  # of what the batch took, where that is more
+TICK_S = 1.5  # a snapshot that is due waits so long for a tick
 ALARMS_AHEAD = 20_000  # the engine waits for the desk past that
 
 Run = tuple[Any, NDArray[np.int64], NDArray[np.int64], NDArray[np.uint32]]  # buf, offsets, lengths, sources
@@ -78,6 +84,7 @@ class Runner(threading.Thread):
         self.tick_ns = tick_ns
         self._recover_to = journal.end
         self._last_snapshot = time.monotonic()
+        self._saving: Saving | None = None  # a snapshot that is being gathered
         self._more = threading.Event()
         self._finishing = self._given_up = False
         self._requests: deque[Callable[[], None]] = deque()
@@ -128,10 +135,11 @@ class Runner(threading.Thread):
                     continue
                 if finishing:
                     break
-                self._more.wait(IDLE_S)
+                if self._saving is not None and not self._desk.keeper.behind():
+                    continue
+                self._more.wait(IDLE_S if self._saving is None else PRESSED_S)
                 self._more.clear()
-            if self.position != self._saved:
-                self._snapshot()
+            self._snapshot_now()
             self._serve_requests()
         except Exception as error:  # the journal cannot be read or synced: stop, and begin again from the snapshot
             self._log.error("engine-thread-failed", error=str(error), exc_info=True)
@@ -139,6 +147,7 @@ class Runner(threading.Thread):
 
     def _step(self) -> bool:
         """One read of the journal; whether there was anything."""
+        began, tick_ns = time.monotonic(), self.tick_ns
         records = self._journal.read(self.position, READ_BYTES)
         moved = bool(records.next != self.position)
         if moved:
@@ -152,8 +161,10 @@ class Runner(threading.Thread):
         if not self.recovered.is_set() and self.position >= self._recover_to:
             self.recovered.set()
             self._log.info("recovered", records=self.counts["records"])
-        if self._snapshot_due():
-            self._snapshot()
+        if self._saving is not None:
+            self._gather(max(SLICE_S, SLICE_SHARE * (time.monotonic() - began)))
+        elif self._snapshot_due(self.tick_ns != tick_ns):
+            self._begin_snapshot()
         return moved
 
     def _acknowledge(self) -> None:
@@ -258,32 +269,73 @@ class Runner(threading.Thread):
 
     # -- between batches ------------------------------------------------------------------------------------------
 
-    def _snapshot_due(self) -> bool:
-        """Now and then, after many bytes, and again and again while the writer waits for journal to be given back."""
+    def _snapshot_due(self, ticked: bool) -> bool:
+        """Now and then, after many bytes, and again and again while the writer waits for journal to be given back.
+
+        Mostly right behind a tick: watches that change at ticks (health, one for each device) must be saved before the next.
+        """
         if self._desk.snapshot_waits():
             return False
         fresh, since = self.position - self._saved, time.monotonic() - self._last_snapshot
         if self._pressed() and since >= PRESSED_S:
             return fresh >= self._journal.segment_bytes or self.position == self._journal.end
-        return fresh > 0 and (since >= self._snapshot_s or fresh >= self._snapshot_bytes)
+        wait_s = 0.0 if ticked else min(TICK_S, self._snapshot_s)
+        return fresh > 0 and (since >= self._snapshot_s + wait_s or fresh >= self._snapshot_bytes)
 
-    def _snapshot(self) -> None:
-        try:
-            state = self._engine.save()
-        except Exception as error:
-            self.counts["engine_errors"] += 1
-            self._log.error("snapshot-failed", error=repr(error), exc_info=True)
-        else:
-            self._desk.hand_snapshot(self.position, pack_state(state, self.tick_ns))
-            self._saved = self.position
+    def _begin_snapshot(self) -> None:
+        """From here on the keeper gets the state of this moment."""
         self._last_snapshot = time.monotonic()
+        keeper = self._desk.keeper
+        keeper.open(self.position)
+        keeper.put(pack_head(self.tick_ns))
+        try:
+            self._saving = self._engine.begin_save(keeper.put)
+        except Exception as error:
+            self._drop_snapshot(error)
+        else:
+            self._saved = self.position
+
+    def _gather(self, seconds: float) -> None:
+        """More of it, for so long or until the disk should be waited for."""
+        saving, keeper = self._saving, self._desk.keeper
+        until = time.monotonic() + seconds
+        try:
+            while saving is not None and saving.go_on():
+                if time.monotonic() >= until or (seconds < math.inf and keeper.behind()):
+                    return
+        except Exception as error:
+            self._drop_snapshot(error)
+        else:
+            self._saving = None
+            keeper.close()
+            self._desk.hand_snapshot()
+
+    def _drop_snapshot(self, error: Exception | None = None) -> None:
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            saving.drop()
+        if saving is not None or error is not None:
+            self._desk.keeper.drop()
+        if error is not None:
+            self.counts["engine_errors"] += 1
+            self._log.error("snapshot-failed", error=repr(error), exc_info=error)
+
+    def _snapshot_now(self) -> None:
+        """Of this position and without a pause, where there is none of it yet: at the end, and behind a reload."""
+        if self._saved != self.position:
+            self._drop_snapshot()  # of an earlier position
+            self._begin_snapshot()
+        if self._saving is not None:
+            self._gather(math.inf)
 
     def _change(self, city: City, done: threading.Event) -> None:
         try:
+            self._drop_snapshot()
             self._engine = Engine.restore(city, self._engine.save())
             for note in self._engine.load_notes:
                 self._log.info("reload-note", note=note)
-            self._snapshot()  # so that a restart goes on from here, not from what the old configuration made of it
+            self._saved = -1
+            self._snapshot_now()  # so that a restart goes on from here, not from what the old configuration made of it
         except Exception as error:  # the old engine goes on
             self.counts["engine_errors"] += 1
             self._log.error("reload-failed", error=repr(error), exc_info=True)
@@ -297,7 +349,8 @@ class Runner(threading.Thread):
     def _stats(self) -> dict[str, Any]:
         stats = dict(self._engine.stats())
         stats["refused"] = {**stats["refused"], **self._refused()}  # and before the journal
-        stats["engine_errors"] = self.counts["engine_errors"]
+        for name in ("engine_errors", "sync_errors", "unknown_records"):
+            stats[name] = self.counts[name]
         stats["lag_bytes"] = max(0, self._journal.end - self.position)
         return stats
 

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 import zmq
 
-from lifeline_core.errors import LifelineError
+from lifeline_core.errors import LifelineError, StoreError
 from lifeline_core.model import City
 from lifeline_core.service import figures, sockets
 from lifeline_core.service.archivist import LONGEST_BYTES, Archivist
@@ -29,9 +29,11 @@ from lifeline_core.service.deadletters import DeadLetterBox
 from lifeline_core.service.desk import Desk
 from lifeline_core.service.evidence import Evidence
 from lifeline_core.service.guard import Guard
+from lifeline_core.service.hall import Hall
 from lifeline_core.service.ingest import Ingest
 from lifeline_core.service.log import Log
 from lifeline_core.service.metrics import MetricsServer
+from lifeline_core.service.origins import Origins
 from lifeline_core.service.recovery import Start, recover
 from lifeline_core.service.replies import Replies
 from lifeline_core.service.requests import MAX_BODY, Requests
@@ -107,7 +109,7 @@ class Service:
         began = recover(self.city, data_dir)
         undo.callback(began.journal.close)
         self._journal = began.journal
-        self._outbox = Outbox(data_dir / "outbox.sqlite")
+        self._outbox = Outbox(data_dir / "outbox.sqlite", self._sync_first if settings.durability == "disk" else None)
         undo.callback(self._outbox.close)
         self._captures = Captures(data_dir / "evidence", budget_bytes=settings.evidence_mib << 20, longest_bytes=LONGEST_BYTES)
         damage = [*began.problems, *self._outbox.problems, *self._captures.problems]
@@ -136,6 +138,13 @@ class Service:
         if damage:
             self._desk.hand([damage_alarm(damage, time.time_ns(), self.city.hash)])
         self.log.info("started", receiver=self._ingest.receiver.name, position=began.position, **self.endpoints)
+
+    def _sync_first(self) -> None:
+        """Before alarms are committed. A refusal is no reason to hold them back; the engine's thread will meet it, too."""
+        try:
+            self._journal.sync()
+        except StoreError as error:
+            self.log.error("journal-not-synced", error=str(error))
 
     def _guarded(self, context: zmq.Context[zmq.Socket[bytes]], undo: contextlib.ExitStack) -> Guard | None:
         """With mode curve: keys before sockets."""
@@ -179,10 +188,14 @@ class Service:
         to_ingest, to_desk = Bell(), Bell()
         undo.callback(to_ingest.close)
         undo.callback(to_desk.close)
-        replies = self._replies = Replies(to_ingest, self.credit)
-        self._archivist = Archivist(self.city, journal, self._captures, self.log)
+        hall = Hall(lambda: self._runner.position)
+        replies = self._replies = Replies(to_ingest, self.credit, hall.acknowledged)
+        origins = Origins(data_dir / "snapshots", self._captures.home)
+        self._archivist = Archivist(self.city, journal, self._captures, self.log, origins)
         self._evidence = Evidence(self.city, journal, self._archivist)
-        requests = Requests(lambda record: self._ingest.command(record), lambda: self._runner.stats(), self._evidence)
+        requests = self._requests = Requests(
+            lambda record: self._ingest.command(record), lambda: self._runner.stats(), self._evidence, self.dropped
+        )
         self._desk = Desk(
             self._outbox,
             journal,
@@ -199,6 +212,8 @@ class Service:
             archivist=self._archivist,
             guard=self._guard,
             levels=began.engine.city.levels,
+            config_hash=self.city.hash,
+            dropped=self.dropped,
         )
         self._runner = Runner(
             began.engine,
@@ -231,6 +246,7 @@ class Service:
             alarmed=self._desk.hand,
             config_hash=self.city.hash,
             guard=self._guard,
+            hall=hall,
         )
 
     def stop(self) -> None:
@@ -302,6 +318,10 @@ class Service:
         """The engine's counters."""
         return self._runner.stats().result(timeout)
 
+    def dropped(self) -> dict[str, int]:
+        """What was given up, by reason."""
+        return figures.dropped(self._replies, self._box, self._desk, self._requests, self._archivist)
+
     def numbers(self) -> Mapping[str, Any]:
         """Every counter and gauge by name; without the engine's own when it does not answer in time."""
         engine: dict[str, Any] = {}
@@ -310,7 +330,7 @@ class Service:
         around = figures.numbers(
             self._ingest, self._replies, self._box, self._desk, self._journal, self._outbox, self._archivist, self._guard
         )
-        return engine | around | {
+        return engine | around | self.dropped() | {
             "start_problems": len(self.problems), "reloads": self.reloads, "reloads_refused": self.reloads_refused,
         }  # fmt: skip
 

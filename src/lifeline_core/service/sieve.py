@@ -53,15 +53,17 @@ class Sieve:
         order = np.argsort(heads["device"], kind="stable")  # each search looks at its devices only
         self._heads, self._offsets, self._lengths = heads[order], offsets[ours][order], lengths[ours][order]
 
-    def frames(self, numbers: Iterable[tuple[int, int]], start: int, end: int, begin: int = 0) -> Iterator[bytes]:
-        """Those of these (device, channel) that overlap [start, end] in time and lie at ``begin`` or behind in the buffer."""
+    def frames(
+        self, numbers: Iterable[tuple[int, int]], start: int, end: int, begin: int = 0, stop: int | None = None
+    ) -> Iterator[bytes]:
+        """Those of these (device, channel) that overlap [start, end] in time and lie in [begin, stop) of the buffer."""
         channels: dict[int, list[int]] = {}
         for device, channel in numbers:
             channels.setdefault(device, []).append(channel)
         found = [self._of(device, wanted, start, end) for device, wanted in channels.items()]
         places = sorted((int(self._offsets[k]), int(self._lengths[k])) for part in found for k in part)
         for at, length in places:
-            if at >= begin:
+            if at >= begin and (stop is None or at < stop):
                 yield self._bytes[at : at + length].tobytes()
 
     def _of(self, device: int, channels: Iterable[int], start: int, end: int) -> NDArray[np.int64]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
@@ -43,6 +45,8 @@ def bind(
 
     ``prepare`` gets the socket and the key before it is bound.
     """
+    if kind == zmq.ROUTER:
+        _scatter()
     socket = context.socket(kind)
     if prepare is not None:
         prepare(socket, key)
@@ -54,6 +58,16 @@ def bind(
         socket.close(0)
         raise ConfigError([f"service.{key}: cannot bind {endpoint}: {error.strerror}"]) from error
     return socket
+
+
+def _scatter() -> None:
+    """Before a ROUTER is made: where its own names for connections begin is then nobody's guess.
+
+    libzmq 4.3.5 counts them from C's rand(), which nobody seeds: the first is 6b8b4567 in every process. A peer made by hand may
+    call itself the next one, and the connection that gets it ends the process by an assertion (socket_base.cpp, add_out_pipe).
+    """
+    with contextlib.suppress(OSError, AttributeError):  # a C library that cannot be reached so
+        ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
 
 
 def address(socket: zmq.Socket[bytes]) -> str:

@@ -43,6 +43,24 @@ def overload_alarm(facts: Mapping[str, int], t_ns: int, config_hash: str) -> Ala
     )  # fmt: skip
 
 
+def behind_alarm(facts: Mapping[str, int], t_ns: int, config_hash: str) -> Alarm:
+    """Platforms do not come for their alarms, or came too late for some."""
+    said = ", ".join(f"{what} {n}" for what, n in facts.items())
+    return _alarm(
+        "feed", "behind", t_ns, config_hash, float(max(facts.values(), default=0)), {"consumers": dict(facts)},
+        {"zh": f"黄色 服务 平台未及时读取告警：{said}", "en": f"YELLOW service: alarms are not fetched in time: {said}"},
+    )  # fmt: skip
+
+
+def dropped_alarm(counts: Mapping[str, int], t_ns: int, config_hash: str) -> Alarm:
+    """The service gave something up; ``counts`` since the start, of what is not 0."""
+    said = ", ".join(f"{what} {n}" for what, n in counts.items())
+    return _alarm(
+        "desk", "dropped", t_ns, config_hash, float(sum(counts.values())), {"dropped": dict(counts)},
+        {"zh": f"黄色 服务 有内容被放弃：{said}", "en": f"YELLOW service: something was given up: {said}"},
+    )  # fmt: skip
+
+
 class Standing:
     """An alarm of the service that stands while something keeps happening, and clears when it has been quiet for ``quiet_ns``.
 

@@ -1,6 +1,7 @@
 """Captures beside alarms: the frames around each, in one file, within a stated disk budget.
 
     <alarm_id>.llf     LLF1 frames back to back, in the order of their arrival
+    <alarm_id>.state   what the engine knew of it before it was raised, where that is kept
     <alarm_id>.json    what it is: times, channels, how far the journal was looked through, whether it is whole
 
 A capture grows while its alarm stands. The frames are written before the description that counts them; a file longer than that is
@@ -24,7 +25,12 @@ LONGEST_ID = 64
 
 
 class About(msgspec.Struct, kw_only=True):
-    """The description of one capture. ``to_ns`` is None while it grows; ``whole`` False where a bound or the disk cut it short."""
+    """The description of one capture. ``to_ns`` is None while it grows; ``whole`` False where a bound or the disk cut it short.
+
+    ``before`` of its frames came before its state was saved (at journal position ``origin``), the others behind it; the alarm
+    had been raised when the journal ended at ``raised``. ``replayable``: the state and every frame from there to the raise are
+    in it, so that a replay raises the same alarm whatever its detector had learned; else ``why`` not.
+    """
 
     alarm_id: str
     numbers: list[tuple[int, int]]  # (device, channel)
@@ -35,6 +41,12 @@ class About(msgspec.Struct, kw_only=True):
     bytes: int = 0
     whole: bool = True
     finished: bool = False
+    origin: int = 0
+    before: int = 0
+    raised: int = 0
+    state_bytes: int = 0
+    replayable: bool = False
+    why: str = ""
 
 
 class Captures:
@@ -70,9 +82,12 @@ class Captures:
 
     # ---- one capture ----
 
-    def begin(self, about: About) -> None:
+    def begin(self, about: About, state: bytes = b"") -> None:
         """A capture that grows from now on; one that is there already stays as it is."""
         if about.alarm_id not in self.open and about.alarm_id not in self._done:
+            about.state_bytes = len(state)
+            if state:
+                self._path(about.alarm_id, ".state").write_bytes(state)
             self.open[about.alarm_id] = about
             self._describe(about)
 
@@ -97,10 +112,11 @@ class Captures:
         about = self.open.pop(alarm_id)
         about.finished = True
         if about.bytes:
-            with self._path(alarm_id).open("rb") as file:
-                disk.fdatasync(file.fileno())
+            for path in (self._path(alarm_id), *[self._path(alarm_id, ".state")] * bool(about.state_bytes)):
+                with path.open("rb") as file:
+                    disk.fdatasync(file.fileno())
         self._describe(about)
-        self._done[alarm_id] = about.bytes
+        self._done[alarm_id] = about.bytes + about.state_bytes
         self._make_room()
 
     def read(self, alarm_id: str) -> tuple[About, bytes] | None:
@@ -114,19 +130,28 @@ class Captures:
             return None
         except (OSError, msgspec.MsgspecError) as error:
             raise StoreError(0, f"the capture of {alarm_id} cannot be read: {error}") from error
+        if about.replayable and len(self.state(alarm_id)) != about.state_bytes:
+            about.replayable, about.why = False, "its state was damaged"
         return about, data
+
+    def state(self, alarm_id: str) -> bytes:
+        """What is kept of the engine's state; empty where nothing is."""
+        try:
+            return self._path(alarm_id, ".state").read_bytes() if _is_name(alarm_id) else b""
+        except OSError:
+            return b""
 
     @property
     def used_bytes(self) -> int:
-        return sum(self._done.values()) + sum(a.bytes for a in self.open.values())
+        return sum(self._done.values()) + sum(a.bytes + a.state_bytes for a in self.open.values())
 
     def __len__(self) -> int:
         return len(self._done) + len(self.open)
 
     # ---- files ----
 
-    def _path(self, alarm_id: str) -> Path:
-        return self.home / f"{alarm_id}.llf"
+    def _path(self, alarm_id: str, kind: str = ".llf") -> Path:
+        return self.home / f"{alarm_id}{kind}"
 
     def _description(self, alarm_id: str) -> Path:
         return self.home / f"{alarm_id}.json"
@@ -153,13 +178,14 @@ class Captures:
                 disk.set_aside(path, "*.json*")
                 continue
             if about.finished:
-                self._done[about.alarm_id] = about.bytes
+                self._done[about.alarm_id] = about.bytes + about.state_bytes
             else:
                 self.open[about.alarm_id] = about
         known = self._done.keys() | self.open.keys()
-        for path in self.home.glob("*.llf"):
-            if path.stem not in known:
-                path.unlink(missing_ok=True)
+        for kind in ("*.llf", "*.state"):
+            for path in self.home.glob(kind):
+                if path.stem not in known:
+                    path.unlink(missing_ok=True)
         self._make_room()
 
     def _cut(self, about: About) -> None:
@@ -170,6 +196,9 @@ class Captures:
             raise ValueError(f"it speaks of {about.bytes} bytes of frames, there are {size}")
         if size > about.bytes:
             os.truncate(path, about.bytes)
+        if len(self.state(about.alarm_id)) != about.state_bytes:  # the frames are worth keeping by themselves
+            about.state_bytes = 0
+            self._path(about.alarm_id, ".state").unlink(missing_ok=True)
 
     def _make_room(self) -> None:
         while self._done and self.used_bytes > self.budget_bytes:
@@ -177,6 +206,7 @@ class Captures:
             del self._done[oldest]
             self._description(oldest).unlink(missing_ok=True)
             self._path(oldest).unlink(missing_ok=True)
+            self._path(oldest, ".state").unlink(missing_ok=True)
             self.forgotten += 1
 
 

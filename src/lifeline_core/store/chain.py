@@ -73,7 +73,7 @@ class Chain:
             for s in self.segments[max(0, bisect_right(self.segments, position, key=_start) - 1) :]:
                 if s.tail is None or s.holes:
                     return None
-                if HEADER < s.tail and position < s.start + s.tail:
+                if s.tail > HEADER and position < s.start + s.tail:
                     return s.start + HEADER, s.start + s.tail
         return None
 

@@ -13,13 +13,17 @@ import msgspec
 from lifeline_core.errors import StoreError
 from lifeline_core.model import Alarm
 
-SCHEMA = 1
+SCHEMA = 2
 _TABLES = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE alarms(seq INTEGER PRIMARY KEY, alarm_id TEXT NOT NULL, revision INTEGER NOT NULL,
                     published_ns INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE(alarm_id, revision));
 CREATE TABLE consumers(name TEXT PRIMARY KEY, cursor INTEGER NOT NULL, updated INTEGER NOT NULL) WITHOUT ROWID;
 """
+_LOST = """
+ALTER TABLE consumers ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE removed(one INTEGER PRIMARY KEY CHECK (one = 1), published_ns INTEGER NOT NULL);
+"""  # since schema 2
 DECODER = msgspec.msgpack.Decoder(Alarm)
 
 
@@ -80,12 +84,14 @@ def connect(path: Path) -> apsw.Connection:
             raise Damaged(f"quick_check: {str(said).splitlines()[0]}")
         version = db.pragma("user_version")
         if version == 0:
-            db.execute(f"BEGIN IMMEDIATE; {_TABLES} INSERT INTO meta VALUES('last_seq', 0); "
+            db.execute(f"BEGIN IMMEDIATE; {_TABLES} {_LOST} INSERT INTO meta VALUES('last_seq', 0); "
                        f"PRAGMA user_version = {SCHEMA}; COMMIT")
+        elif version == 1:
+            db.execute(f"BEGIN IMMEDIATE; {_LOST} PRAGMA user_version = {SCHEMA}; COMMIT")
         elif version != SCHEMA:
             raise Damaged(f"schema {version}, this build has {SCHEMA}")
         for columns in ("key, value FROM meta", "seq, alarm_id, revision, published_ns, body FROM alarms",
-                        "name, cursor, updated FROM consumers"):
+                        "name, cursor, updated, lost FROM consumers", "published_ns FROM removed"):
             db.execute(f"SELECT {columns} LIMIT 1").fetchall()
         return db
     except BaseException as e:
@@ -116,8 +122,11 @@ def carry_over(bad: Path, db: apsw.Connection) -> int:
                         saved += db.changes()
             last = max([0, *(v for (v,) in _rows(old, "SELECT value FROM meta") if isinstance(v, int))])
             db.execute("REPLACE INTO meta VALUES('last_seq', ?)", (last,))
-            for row in _rows(old, "SELECT name, cursor, updated FROM consumers"):
-                db.execute("INSERT OR IGNORE INTO consumers VALUES(?, ?, ?)", row)
+            for columns in ("name, cursor, updated, lost", "name, cursor, updated"):  # the second: of schema 1
+                for row in _rows(old, f"SELECT {columns} FROM consumers"):
+                    db.execute("INSERT OR IGNORE INTO consumers VALUES(?, ?, ?, ?)", (*row, 0)[:4])
+            for row in _rows(old, "SELECT published_ns FROM removed"):
+                db.execute("REPLACE INTO removed VALUES(1, ?)", row)
     finally:
         old.close()
     return saved

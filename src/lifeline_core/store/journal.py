@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,7 @@ class Journal:
         self._writer = kernel.Writer()
         self._active: Segment | None = None
         self._synced = 0
+        self._syncing = threading.Lock()
         self._faults: list[str] = []
         self._closed = False
         self._lock = _lock(self.directory)
@@ -208,13 +210,14 @@ class Journal:
         StoreError
             The disk refused, now or when a segment was finished since the last call. Said once per refusal.
         """
-        target = self.end
-        if target > self._synced:
-            for s in self._chain.segments:
-                if not s.clean and not s.failed:
-                    self._sync_segment(s)
-            self._synced = target
-        faults, self._faults = self._faults, []
+        with self._syncing:  # a refusal is told to one of two threads alone, and both must know the segment is lost
+            target = self.end
+            if target > self._synced:
+                for s in self._chain.segments:
+                    if not s.clean and not s.failed:
+                        self._sync_segment(s)
+                self._synced = target
+            faults, self._faults = self._faults, []
         if faults:
             raise StoreError(errno.EIO, "; ".join(faults))
         return self.synced
@@ -375,7 +378,8 @@ class Journal:
             self._fail(s, e)
         s.tail = tail
         if self.durability == "disk" and not s.failed:
-            self._sync_segment(s)
+            with self._syncing:
+                self._sync_segment(s)
 
     def _sync_segment(self, s: Segment) -> None:
         finished = s.tail is not None

@@ -5,7 +5,12 @@ process cannot show that). One connection in one thread of one process; another 
 
     meta(key, value)                                 last_seq goes on after everything was pruned
     alarms(seq, alarm_id, revision, published_ns, body)     body: the Alarm as msgpack, UNIQUE(alarm_id, revision)
-    consumers(name, cursor, updated)
+    consumers(name, cursor, updated, lost)           lost: numbers its cursor passed that were no longer there
+    removed(published_ns)                            of the newest alarm that retention removed
+
+**What the engine forgot.** A power cut may take the end of the journal, and with it what made an alarm that is kept here:
+the engine then counts its revisions from an earlier one, and says another thing under a number that is taken. That gets
+the next free number of its alarm (`renumbered`), so that a clear is never taken for the confirmation it follows.
 
 **The number's second home.** ``<name>.seq`` beside the database (mark.py) says the highest seq that may have been given
 away, and never less: numbering that goes on from it after the database was lost gives no number twice. It is written before
@@ -18,20 +23,19 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import apsw
 import msgspec
 
 from lifeline_core.errors import StoreError
-from lifeline_core.model import NS, Alarm
-from lifeline_core.store import disk
+from lifeline_core.model import Alarm
+from lifeline_core.store import disk, retention
 from lifeline_core.store.database import DECODER, Damaged, Refusals, Transaction, carry_over, connect
 from lifeline_core.store.mark import Mark
 
-CONSUMERS = 256  # a name holds rows back for ever, so there are not arbitrarily many
-_DAY_NS = 86_400 * NS
+CONSUMERS = 256  # a name holds rows back, so there are not arbitrarily many
 
 
 class Outbox:
@@ -42,11 +46,16 @@ class Outbox:
     path
         The database file; its directory is made where it is missing. A damaged file is set aside, what can still be
         read from it is carried over, and ``problems`` says so.
+    before
+        Called before each commit: what alarms are made of is brought to the disk first, so that no power cut leaves an
+        alarm that the engine then knows nothing of.
 
     Attributes
     ----------
     last_seq : int
         The highest number given; may be asked from any thread.
+    renumbered : int
+        Revisions kept under another number than theirs since opening.
     problems : list of str
 
     Raises
@@ -57,10 +66,10 @@ class Outbox:
         A call from another thread than the first one's.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], before: Callable[[], object] | None = None) -> None:
+        self.path, self._before = Path(path), before
         self.problems: list[str] = []
-        self.last_seq = 0
+        self.last_seq = self.renumbered = 0
         self._thread: int | None = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,41 +87,47 @@ class Outbox:
     def put(self, alarms: Sequence[Alarm], published_ns: int) -> list[Alarm]:
         """Keep the alarms it does not have yet, all in one transaction; these, with ``seq`` and ``published_ns``.
 
-        On return they are on the disk: now they may be published. On StoreError none of them is kept.
+        It has an alarm when the same is said under its revision, or under a later one where that was taken. On return they
+        are on the disk: now they may be published. On StoreError none of them is kept.
         """
         if not alarms:
             return []
         db = self._own()
-        seq, new = self.last_seq, []
+        if self._before is not None:
+            self._before()
+        seq, new, renumbered = self.last_seq, [], 0
         with Transaction(db):
             for alarm in alarms:
                 stored = msgspec.structs.replace(alarm, seq=seq + 1, published_ns=published_ns)
-                row = (seq + 1, alarm.alarm_id, alarm.revision, published_ns, msgspec.msgpack.encode(stored))
-                db.execute("INSERT INTO alarms VALUES(?, ?, ?, ?, ?) ON CONFLICT(alarm_id, revision) DO NOTHING", row)
-                if db.changes():
-                    seq += 1
-                    new.append(stored)
+                if not _insert(db, stored):
+                    if (free := _free_number(db, alarm)) is None:
+                        continue
+                    stored = msgspec.structs.replace(stored, revision=free)
+                    _insert(db, stored)
+                    renumbered += 1
+                seq += 1
+                new.append(stored)
             if new:
                 db.execute("REPLACE INTO meta VALUES('last_seq', ?)", (seq,))
                 self._mark.write(self.last_seq, seq)
         self.last_seq = seq
+        self.renumbered += renumbered
         return new
 
-    def prune(self, now_ns: int, retain_days: int) -> int:
+    def prune(self, now_ns: int, retain_days: int, most: int = retention.MOST_ALARMS) -> int:
         """Drop rows that every named consumer has acknowledged and that are older than ``retain_days``; how many.
 
+        Where more than ``most`` alarms are left, the oldest of them go too: `standing` tells whoever had not read them.
         Numbers are never given again. Feed the journal through the engine first: what a restart says again is known by
         its row. Rows go oldest first, so one young row keeps the younger-numbered ones.
         """
         if retain_days < 0:
             raise ValueError(f"retain_days >= 0: {retain_days}")
+        if most < 1:
+            raise ValueError(f"most >= 1: {most}")
         db = self._own()
         with Transaction(db):
-            db.execute(
-                "DELETE FROM alarms WHERE seq <= (SELECT coalesce(min(cursor), ?) FROM consumers) AND seq < "
-                "coalesce((SELECT seq FROM alarms WHERE published_ns >= ? ORDER BY seq LIMIT 1), ?)",
-                (self.last_seq, now_ns - retain_days * _DAY_NS, self.last_seq + 1))
-            return db.changes()
+            return retention.prune(db, self.last_seq, now_ns, retain_days, most)
 
     # ---- the platforms' side ----
 
@@ -137,11 +152,24 @@ class Outbox:
         return found
 
     def before(self, published_ns: int) -> int:
-        """The cursor behind which the first alarm published at ``published_ns`` or later comes; the last one where none did."""
+        """The cursor behind which the first alarm published at ``published_ns`` or later comes; the last one where none did.
+
+        `removed_ns` says whether there were more.
+        """
         query = "SELECT seq FROM alarms WHERE published_ns >= ? ORDER BY seq LIMIT 1"
         with Refusals():
             row = self._own().execute(query, (published_ns,)).fetchone()
         return int(row[0]) - 1 if row else self.last_seq
+
+    def missing(self, after: int) -> int:
+        """How many alarms behind a cursor were removed: whoever reads from there never sees them."""
+        with Refusals():
+            return retention.missing(self._own(), self.last_seq, after)
+
+    def removed_ns(self) -> int:
+        """When the newest of the removed alarms was published; -1 while none was removed."""
+        with Refusals():
+            return retention.removed_ns(self._own())
 
     def find(self, alarm_id: str) -> Alarm | None:
         """The last revision kept of one alarm."""
@@ -162,7 +190,7 @@ class Outbox:
             (n,) = db.execute("SELECT count(*) FROM consumers").fetchone() or (0,)
             if n >= CONSUMERS:
                 raise ValueError(f"at most {CONSUMERS} named consumers; forget one first: {consumer!r}")
-            db.execute("INSERT INTO consumers VALUES(?, 0, 0)", (consumer,))
+            db.execute("INSERT INTO consumers VALUES(?, 0, 0, 0)", (consumer,))
         return 0
 
     def ack(self, consumer: str, cursor: int, now_ns: int = 0) -> int:
@@ -179,8 +207,18 @@ class Outbox:
             return held
         db = self._own()
         with Transaction(db):
-            db.execute("UPDATE consumers SET cursor = ?, updated = ? WHERE name = ?", (cursor, now_ns, consumer))
+            db.execute("UPDATE consumers SET cursor = ?, updated = ?, lost = lost + ? WHERE name = ?",
+                       (cursor, now_ns, retention.passed(db, held, cursor), consumer))
         return cursor
+
+    def standing(self, consumer: str | None = None) -> dict[str, dict[str, int]]:
+        """Of one named consumer, or of each, its ``cursor``, ``lag`` and ``lost``.
+
+        ``lag`` counts the alarms behind its cursor that are there. ``lost`` counts those that were removed before its cursor
+        reached them: what it has passed of them, and what still lies before it. A new name begins at 0.
+        """
+        with Refusals():
+            return retention.standing(self._own(), self.last_seq, consumer)
 
     def consumers(self) -> dict[str, int]:
         """Cursor by name."""
@@ -249,6 +287,34 @@ class Outbox:
             db.close()
             raise StoreError(e.errno, f"{self.path}: {e.strerror}") from e
         return db
+
+
+def _insert(db: apsw.Connection, alarm: Alarm) -> bool:
+    """Whether the number of the revision was free."""
+    row = (alarm.seq, alarm.alarm_id, alarm.revision, alarm.published_ns, msgspec.msgpack.encode(alarm))
+    db.execute("INSERT INTO alarms VALUES(?, ?, ?, ?, ?) ON CONFLICT(alarm_id, revision) DO NOTHING", row)
+    return bool(db.changes())
+
+
+def _free_number(db: apsw.Connection, alarm: Alarm) -> int | None:
+    """The next revision of an alarm whose own is taken by something else; None where this is kept already."""
+    query = "SELECT revision, body FROM alarms WHERE alarm_id = ? AND revision >= ? ORDER BY revision"
+    mine, last = _said(alarm), alarm.revision
+    for revision, body in db.execute(query, (alarm.alarm_id, alarm.revision)):
+        last = revision
+        try:
+            if _said(DECODER.decode(body)) == mine:
+                return None
+        except msgspec.MsgspecError:  # of another build: as good as the same, for its number is known
+            if revision == alarm.revision:
+                return None
+    return last + 1
+
+
+def _said(alarm: Alarm) -> bytes:
+    """What a revision says that another of the same alarm does not; as it is kept, where a tuple is a list."""
+    said = (alarm.process, alarm.handling, alarm.severity, alarm.shelved_until_ns, alarm.updated_ns, alarm.where)
+    return msgspec.msgpack.encode(said)
 
 
 def _check_name(consumer: str) -> None:
