@@ -95,7 +95,7 @@ def settled(state: bytes) -> dict[str, Any]:
 
 
 def played(names: tuple[str, ...], seed: int, batches: list[int], *, saves: str = "") -> tuple[dict[str, list[Alarm]], Any]:
-    """Alarms of each watch, and the state at the end; ``saves``: "restore" goes on from a state saved after each batch,
+    """Revisions of each watch's alarms, and the state at the end; ``saves``: "restore" goes on from a state saved after each batch,
     "while" saves while it goes on and asks that every state be that of its beginning."""
     town = city(names)
     engine, out, left, k, second = Engine(town), [], frames(seed), 0, 0
@@ -120,6 +120,7 @@ def played(names: tuple[str, ...], seed: int, batches: list[int], *, saves: str 
             engine = Engine.restore(town, engine.save())
         k += 1
     out += engine.flush()
+    out.sort(key=lambda a: (a.alarm_id, a.revision))  # live and history do not wait for each other
     return {name: [a for a in out if a.watch == name] for name in town.watches}, settled(engine.save())
 
 
