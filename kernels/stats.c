@@ -440,7 +440,7 @@ static size_t flat(ll_stats_guard *g, const ll_stats_rule *r, const float *x, si
         begin = i - 1;
         g->last = x[begin], g->run = isfinite(g->last) ? 1 : 0;
     }
-    if (begin < n) g->run_t0 = time_of(clock, begin);
+    if (begin < n) g->run_t0 = g->run ? time_of(clock, begin) : 0; /* without a run nothing tells where a block began */
     return n;
 }
 
