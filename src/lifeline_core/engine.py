@@ -276,10 +276,10 @@ class Engine:
                 run.touch()
                 for lane, group, block in self._cleanings[run.watch.name].flush():
                     for finding in run.take(group, lane, block):
-                        self._hear(run, finding, out)
+                        self._hear(run, finding, out, lane)
             t_ns = max((self._heads.get(n, 0) for n in run.watch.channels), default=0)
-            for finding in run.flush(t_ns):
-                self._hear(run, finding, out)
+            for lane, finding in run.flush(t_ns):
+                self._hear(run, finding, out, lane)
         for site, watch, finding in self.networks.flush(self._heads, self._recall):
             out += self._count(self.episodes.hear(finding, site, watch))
         return out
@@ -314,10 +314,10 @@ class Engine:
                 run.touch()
                 for clean in cleaning.take(group, lane, part):
                     for finding in run.take(group, lane, clean):
-                        self._hear(run, finding, out)
+                        self._hear(run, finding, out, lane)
                 continue
             for finding in run.take(group, lane, part):
-                self._hear(run, finding, out)
+                self._hear(run, finding, out, lane)
 
     def _offer_all(self) -> None:
         self._joins: dict[str, list[int]] = {}  # by watch: those it reads
@@ -367,7 +367,7 @@ class Engine:
                     self._joins[run.watch.name].append(number)
                     self._offer(self._joins[run.watch.name])
 
-    def _hear(self, run: Run, finding: Finding, out: list[Alarm]) -> None:
+    def _hear(self, run: Run, finding: Finding, out: list[Alarm], lane: int = LIVE) -> None:
         if run.renewed:  # it failed: what was offered is of the detector before
             self._offer(self._joins[run.watch.name])
         health: dict[str, list[str]] = {}
@@ -375,7 +375,7 @@ class Engine:
             concerned = [finding.source] if finding.source in self._unhealthy else [] if finding.source else run.watch.channels
             health = {c: self._unhealthy[c] for c in concerned if c in self._unhealthy}
         self.networks.hear(run.site.name, run.watch.name, finding)
-        out += self._count(self.episodes.hear(finding, run.site, run.watch.name, health=health))
+        out += self._count(self.episodes.hear(finding, run.site, run.watch.name, late=lane != LIVE, health=health))
 
     def _recall(self, channel: str, start_ns: int, stop_ns: int) -> Window | None:
         """Samples of a channel as the first row that still keeps them has them."""

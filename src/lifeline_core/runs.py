@@ -99,9 +99,10 @@ class Run:
         self.touch()
         return self._guard(LIVE, t_ns, lambda: self._lanes[LIVE].tick(t_ns))
 
-    def flush(self, t_ns: int) -> list[Finding]:
+    def flush(self, t_ns: int) -> list[tuple[int, Finding]]:
+        """What is still open, closed: (lane, finding)."""
         self.touch()
-        return [f for lane in sorted(self._lanes) for f in self._guard(lane, t_ns, self._lanes[lane].flush)]
+        return [(lane, f) for lane in sorted(self._lanes) for f in self._guard(lane, t_ns, self._lanes[lane].flush)]
 
     def _guard(self, lane: int, t_ns: int, call: Callable[[], list[Finding]]) -> list[Finding]:
         try:
