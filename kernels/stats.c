@@ -156,6 +156,8 @@ typedef int32_t vi __attribute__((vector_size(32)));
 #define MIN_D _mm256_min_pd
 #define MAX_D _mm256_max_pd
 #define ALL_D _mm256_set1_pd
+#define SIGNS_F _mm256_movemask_ps
+#define HALVES_F(op, v) op(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1))
 #else
 typedef __m128 vf;
 typedef int32_t vi __attribute__((vector_size(16)));
@@ -167,7 +169,19 @@ typedef int32_t vi __attribute__((vector_size(16)));
 #define MIN_D _mm_min_pd
 #define MAX_D _mm_max_pd
 #define ALL_D _mm_set1_pd
+#define SIGNS_F _mm_movemask_ps
+#define HALVES_F(op, v) (v)
 #endif
+
+INLINE float least_of(vf v) {
+    __m128 half = HALVES_F(_mm_min_ps, v), two = _mm_min_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_min_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+INLINE float most_of(vf v) {
+    __m128 half = HALVES_F(_mm_max_ps, v), two = _mm_max_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
 
 /* min(v, m) is m where v is NaN; v - v is 0, or NaN where v is not finite. */
 #define EXTREMES(name, type, vec, width, LOAD, MIN, MAX, ALL)                                                           \
@@ -290,12 +304,7 @@ static look look_at(const float *x, size_t n) {
         LOOK(n - 1 - STEP)
         i = n - 1;
     }
-    low[0] = MIN_F(low[0], low[1]), high[0] = MAX_F(high[0], high[1]);
-    look found = {INFINITY, -INFINITY, 0, 0};
-    for (int l = 0; l < 2 * W; l++) {
-        found.low = low[0][l] < found.low ? low[0][l] : found.low, found.high = high[0][l] > found.high ? high[0][l] : found.high;
-        found.same |= same[l], found.missing |= missing[l];
-    }
+    look found = {least_of(MIN_F(low[0], low[1])), most_of(MAX_F(high[0], high[1])), SIGNS_F((vf)same), SIGNS_F((vf)missing)};
     for (; i < n; i++) {
         found.low = x[i] < found.low ? x[i] : found.low, found.high = x[i] > found.high ? x[i] : found.high;
         found.same |= i + 1 < n && x[i] == x[i + 1], found.missing |= x[i] != x[i];
@@ -318,7 +327,7 @@ static look look_at(const float *x, size_t n) {
 
 static void add_row(ll_stats_cell *s, const float *x, size_t n, float low, float high) {
     look seen = look_at(x, n);
-    if (seen.same || seen.missing || !s->longest || !s->run || x[0] == s->last) add_runs(s, x, n);
+    if (seen.same || !s->longest || (s->run && x[0] == s->last)) add_runs(s, x, n);
     else s->last = x[n - 1], s->run = isfinite(s->last) ? 1 : 0;
     if (seen.low <= low || seen.high >= high) s->clipped += at_the_ends(x, n, low, high);
     if (seen.missing || !isfinite(seen.low) || !isfinite(seen.high)) add_samples(s, x, 0, n);
@@ -387,16 +396,40 @@ static size_t next_same(const float *x, size_t from, size_t n) {
     return i;
 }
 
+/* Samples that are looked at together: many cost less each, few tell sooner which of them it was. */
+enum { LEAST = 16, MOST = 128 };
+
+/* Whether one of n >= LEAST samples is at or beyond an end. */
+#ifdef LL_X86
+static int reaches(const float *x, size_t n, float low, float high) {
+    enum { STEP = 4 * W };
+    vf least[2] = {ALL_F(INFINITY), ALL_F(INFINITY)}, most[2] = {ALL_F(-INFINITY), ALL_F(-INFINITY)};
+    for (size_t i = 0; i < n; i += STEP) {
+        const float *at = x + (i + STEP < n ? i : n - STEP); /* the last ones end where the samples do: some come twice */
+        for (int k = 0; k < 2; k++) {
+            vf v = LOAD_F(at + k * 2 * W);
+            least[k] = MIN_F(v, least[k]), most[k] = MAX_F(v, most[k]);
+        }
+    }
+    vf below = (vf)(MIN_F(least[0], least[1]) <= ALL_F(low)), above = (vf)(MAX_F(most[0], most[1]) >= ALL_F(high));
+    return SIGNS_F(below) | SIGNS_F(above);
+}
+#else
+static int reaches(const float *x, size_t n, float low, float high) {
+    int any = 0;
+    for (size_t i = 0; i < n; i++) any |= (x[i] <= low) | (x[i] >= high);
+    return any;
+}
+#endif
+
 /* First i >= from at or beyond an end, or n. */
 static size_t next_clipped(const float *x, size_t from, size_t n, float low, float high) {
     size_t i = from;
-    for (size_t part; n - i >= 16; i += part) {
-        double least = INFINITY, most = -INFINITY;
-        part = n - i < CHUNK ? n - i : CHUNK;
-        extremes_f(x + i, part & ~(size_t)15, 0, &least, &most);
-        if (part & 15) extremes_f(x + i + part - 16, 16, 0, &least, &most); /* some of them once more */
-        if (least <= low || most >= high) break;
+    for (size_t part; n - i >= LEAST; i += part) {
+        part = n - i < MOST ? n - i : MOST;
+        if (reaches(x + i, part, low, high)) break;
     }
+    for (; n - i >= LEAST && !reaches(x + i, LEAST, low, high); i += LEAST) continue;
     while (i < n && !(x[i] <= low || x[i] >= high)) i++;
     return i;
 }
