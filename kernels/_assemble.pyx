@@ -152,6 +152,10 @@ cdef class Assembler:
     cdef list refused_list, greeting_list
     cdef dict offers  # by join: the capsules whose takers it has
     cdef object begun
+    cdef int64_t *refused_record  # what a feed says of its records, room for `room` of each
+    cdef int64_t *greeting_record
+    cdef int32_t *refused_reason
+    cdef int64_t room
     cdef uint64_t told  # the turn up to which take_lasts has told
 
     def __cinit__(self, channels, joins):
@@ -174,6 +178,24 @@ cdef class Assembler:
     def __dealloc__(self):
         if self.a != NULL:
             K.destroy(self.a)
+        free(self.refused_record)
+        free(self.greeting_record)
+        free(self.refused_reason)
+
+    cdef int _make_room(self, int64_t n) except -1:
+        if n <= self.room:
+            return 0
+        free(self.refused_record)
+        free(self.greeting_record)
+        free(self.refused_reason)
+        self.room = 0
+        self.refused_record = <int64_t *>malloc(n * sizeof(int64_t))
+        self.greeting_record = <int64_t *>malloc(n * sizeof(int64_t))
+        self.refused_reason = <int32_t *>malloc(n * sizeof(int32_t))
+        if self.refused_record == NULL or self.greeting_record == NULL or self.refused_reason == NULL:
+            raise MemoryError("assemble: the system gave no memory")
+        self.room = n
+        return 0
 
     def feed(self, const uint8_t[::1] buf, const int64_t[::1] offsets, const int64_t[::1] lengths, int64_t start,
              int force=0, int checked=0):
@@ -187,23 +209,21 @@ cdef class Assembler:
             if offsets[i] < 0 or lengths[i] < 0 or offsets[i] > buf.shape[0] or lengths[i] > buf.shape[0] - offsets[i]:
                 raise ValueError(f"assemble: record {i} must lie within the {buf.shape[0]} bytes, "
                                  f"has offset {offsets[i]} and length {lengths[i]}")
+            size += lengths[i]
         if n == 0 or buf.shape[0] == 0:
             return LL_FED, n
-        cdef int64_t[::1] refused_record = np.empty(n - start + 1, np.int64), greeting = np.empty(n - start + 1, np.int64)
-        cdef int32_t[::1] reason = np.empty(n - start + 1, np.int32)
+        self._make_room(n - start)
         out.n_refused, out.n_greetings = 0, 0
-        out.refused_record, out.refused_reason, out.greeting_record = &refused_record[0], &reason[0], &greeting[0]
-        for i in range(start, n):
-            size += lengths[i]
+        out.refused_record, out.refused_reason, out.greeting_record = self.refused_record, self.refused_reason, self.greeting_record
         if size < NARROW * LL_BRIEF:
             status = K.feed(self.a, &buf[0], &offsets[0], &lengths[0], n, &at, force, checked, &out)
         else:
             with nogil:
                 status = K.feed(self.a, &buf[0], &offsets[0], &lengths[0], n, &at, force, checked, &out)
         for i in range(out.n_refused):
-            self.refused_list.append(self._header(buf, offsets, lengths, refused_record[i], REFUSALS[reason[i]]))
+            self.refused_list.append(self._header(buf, offsets, lengths, self.refused_record[i], REFUSALS[self.refused_reason[i]]))
         for i in range(out.n_greetings):
-            self.greeting_list.append(self._header(buf, offsets, lengths, greeting[i], ""))
+            self.greeting_list.append(self._header(buf, offsets, lengths, self.greeting_record[i], ""))
         raise_status(status, "assemble")
         return status, at
 
