@@ -116,7 +116,8 @@ static void see_row(const ll_assembler *a, const ll_frame *f, uint32_t row, uint
     part->n_samples = (uint32_t)n, part->n_channels = 1;
 }
 
-static void write_row(ll_assembler *a, ll_ring *r, const ll_channel *c, const ll_frame *f, uint32_t row, uint64_t skip, ll_frame *part) {
+static void write_row(ll_assembler *a, ll_ring *r, const ll_channel *c, const ll_frame *f, uint32_t row, uint64_t skip,
+                      ll_frame *part) {
     uint64_t n = f->n_samples - skip, at = r->head & (r->cap - 1), room = r->cap - at, first = n < room ? n : room;
     for (uint64_t done = 0, len = first; done < n; done += len, len = n - done, at = 0) {
         see_row(a, f, row, skip + done, len, part);
@@ -777,8 +778,8 @@ static void destroy(ll_assembler *a) {
     for (int32_t c = 0; a->rings && c < 2 * a->n_channels; c++) ll_ring_free(&a->rings[c]);
     for (int32_t j = 0; a->joins && j < 2 * a->n_joins; j++) free(a->joins[j].cursors), ll_crowd_free(&a->joins[j]);
     for (int32_t k = 0; k < a->n_streams; k++) stream_free(a->streams[k]);
-    free(a->channels), free(a->rings), free(a->joins), free(a->streams), free(a->devices), free(a->table), free(a->by_number), free(a->dirty);
-    free(a->fresh_streams), free(a->unpacked), free(a);
+    free(a->channels), free(a->rings), free(a->joins), free(a->streams), free(a->devices), free(a->table), free(a->by_number);
+    free(a->dirty), free(a->fresh_streams), free(a->unpacked), free(a);
 }
 
 static ll_assembler *make(int32_t n_channels, int32_t n_joins) {
@@ -820,5 +821,5 @@ static int seal(ll_assembler *a) { /* heap sort would be more code than the chan
 const ll_assemble_api LL_FN(ll_assemble_api) = {
     .make = make, .destroy = destroy, .set_channel = set_channel, .set_join = set_join, .seal = seal, .feed = feed,
     .ack = acknowledged, .spend = spend_record, .put = put,
-    .settle = settle_all, .tick = tick, .offer = ll_crowd_set, .waiting = waiting, .give = give_all, .next = ll_hand_next, .copy = join_copy,
-    .split = split, .save = ll_assemble_save, .load = load};
+    .settle = settle_all, .tick = tick, .offer = ll_crowd_set, .waiting = waiting, .give = give_all, .next = ll_hand_next,
+    .copy = join_copy, .split = split, .save = ll_assemble_save, .load = load};

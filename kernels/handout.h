@@ -34,7 +34,8 @@ typedef struct ll_crowd ll_crowd;
 /* Takers of the readers of a join's lane 0: n[r] each, one reader's after the other's. What is left over from before stays so. */
 int ll_crowd_set(ll_assembler *a, int32_t join, const int32_t *n, int32_t readers, ll_taker *const *takers);
 void ll_crowd_free(ll_join *j);
-/* Gives what there is in lane 0 to the takers, or without `all` as much as is a multiple of LL_EVEN; 1: a piece is left that some reader must have in Python, 0: nothing is. */
+/* Gives what there is in lane 0 to the takers, or without `all` as much as is a multiple of LL_EVEN; 1: a piece is left that some
+ * reader must have in Python, 0: nothing is. */
 int ll_hand_out(ll_assembler *a, int32_t join, int all);
 /* As ll_join_next for either lane; *from gets what each reader has had of a block, or NULL: nothing. */
 int ll_hand_next(ll_assembler *a, int32_t join, int lane, ll_piece *out, double *skew_s, const int64_t **from);

@@ -167,8 +167,8 @@ static int align(ll_join *j, ll_ring *rings, int64_t *t_ns) {
 
 /* Both positions have one time without a division: rows of one device have one time base. */
 static int same_time(const ll_seam *s, uint64_t pos, const ll_seam *other, uint64_t other_pos) {
-    return s->anchor_ns == other->anchor_ns && pos - s->anchor_pos == other_pos - other->anchor_pos && s->rate_num == other->rate_num &&
-           s->rate_den == other->rate_den;
+    return s->anchor_ns == other->anchor_ns && pos - s->anchor_pos == other_pos - other->anchor_pos &&
+           s->rate_num == other->rate_num && s->rate_den == other->rate_den;
 }
 
 /* Skews against the first live row; 0 when a row is more than half a sample off (a clock was put right: align again). */
