@@ -5,9 +5,14 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+
 import numpy as np
 
 from lifeline_core.errors import raise_status
+
+cdef extern from "Python.h":
+    const Py_ssize_t PY_SSIZE_T_MAX
 
 cdef extern from "<string.h>" nogil:
     void *memmem(const void *, size_t, const void *, size_t)
@@ -145,6 +150,27 @@ def heads(const uint8_t[::1] data, const int64_t[::1] offsets, const int64_t[::1
                 places[m] = i
                 m += 1
     return which[:m], found[:m]
+
+
+def gather(const uint8_t[::1] data, const int64_t[::1] offsets, const int64_t[::1] lengths):
+    """Every ``data[offset : offset + length]``, back to back: bytes."""
+    cdef Py_ssize_t i, n = offsets.shape[0], size = data.shape[0], total = 0
+    if lengths.shape[0] != n:
+        raise ValueError(f"offsets and lengths must be of one length, got {n} and {lengths.shape[0]}")
+    for i in range(n):
+        if offsets[i] < 0 or lengths[i] < 0 or offsets[i] > size or lengths[i] > size - offsets[i]:
+            raise ValueError(f"piece {i} must lie within the {size} bytes, got offset {offsets[i]}, length {lengths[i]}")
+        if lengths[i] > PY_SSIZE_T_MAX - total:
+            raise ValueError("the pieces together are longer than any object")
+        total += lengths[i]
+    copied = PyBytes_FromStringAndSize(NULL, total)
+    cdef char *p = PyBytes_AS_STRING(copied)
+    with nogil:
+        for i in range(n):
+            if lengths[i]:
+                memcpy(p, &data[offsets[i]], lengths[i])
+                p += lengths[i]
+    return copied
 
 
 def next_frame(const uint8_t[::1] data, Py_ssize_t at):

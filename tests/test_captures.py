@@ -41,18 +41,24 @@ def opened(path: Path, budget: int = 10_000, longest: int = 5_000) -> Captures:
     return Captures(path, budget_bytes=budget, longest_bytes=longest)
 
 
+def put(captures: Captures, alarm_id: str, *frames: bytes) -> None:
+    """As many of them as fit."""
+    n = captures.fit(alarm_id, np.array([len(f) for f in frames], np.int64))
+    captures.add(alarm_id, b"".join(frames[:n]), n)
+
+
 # ---- the store ----
 
 
 def test_what_was_added_and_noted_is_there_and_a_crash_leaves_no_half_frame(tmp_path: Path) -> None:
     c = opened(tmp_path)
     c.begin(about("a1"))
-    c.add("a1", [b"one", b"two"])
+    put(c, "a1", b"one", b"two")
     c.note("a1", 100)
-    c.add("a1", [b"three"])  # and the crash comes before the note
+    put(c, "a1", b"three")  # and the crash comes before the note
     again = opened(tmp_path)
     assert (again.open["a1"].position, again.open["a1"].frames) == (100, 2)
-    again.add("a1", [b"three"])
+    put(again, "a1", b"three")
     again.note("a1", 200)
     again.finish("a1")
     found, data = again.read("a1") or (None, b"")
@@ -67,7 +73,7 @@ def test_the_oldest_finished_make_room(tmp_path: Path) -> None:
     c = opened(tmp_path, budget=1000, longest=400)
     for k in range(5):
         c.begin(about(f"a{k}"))
-        c.add(f"a{k}", [b"x" * 150, b"y" * 149])
+        put(c, f"a{k}", b"x" * 150, b"y" * 149)
         c.note(f"a{k}", 1)
         c.finish(f"a{k}")
         os.utime(tmp_path / f"a{k}.json", ns=(k * NS, k * NS))
@@ -80,7 +86,7 @@ def test_the_oldest_finished_make_room(tmp_path: Path) -> None:
 def test_a_capture_ends_at_its_bound_between_frames(tmp_path: Path) -> None:
     c = opened(tmp_path, longest=10)
     c.begin(about("a1"))
-    c.add("a1", [b"1234", b"5678", b"90123", b"x"])
+    put(c, "a1", b"1234", b"5678", b"90123", b"x")
     c.note("a1", 9)
     c.finish("a1")
     found, data = c.read("a1") or (None, b"")
@@ -100,7 +106,7 @@ def test_damage_is_set_aside_and_said(tmp_path: Path, damage: bytes) -> None:
 def test_frames_that_are_gone_are_said(tmp_path: Path) -> None:
     c = opened(tmp_path)
     c.begin(about("a1"))
-    c.add("a1", [b"frames"])
+    put(c, "a1", b"frames")
     c.note("a1", 1)
     (tmp_path / "a1.llf").write_bytes(b"fra")
     assert "speaks of 6 bytes of frames, there are 3" in opened(tmp_path).problems[0]
@@ -414,7 +420,13 @@ def test_a_state_too_large_or_cut_off_is_said(tmp_path: Path, monkeypatch: pytes
             return (captures.read(name) or (None,))[0]  # type: ignore[return-value]
 
         assert captured().replayable
-        cut = captured(longest=20 * len(frames[0]))
+        size = len(frames[0])
+        much = captured(longest=200 * size)  # of 140 frames told since the snapshot; what remains is the minute before
+        assert much.why == f"its watches were told {140 * size} bytes since the snapshot before it, {100 * size} are kept"
+        assert (much.whole, much.replayable, much.frames, much.state_bytes) == (True, False, 100, 0)
+        records = journal.read(0)
+        snapshot.save(tmp_path / "late", records.origin + int(records.offsets[95]) - 24, pack_head(0) + engine.save())
+        cut = captured(longest=94 * size, snapshots="late")  # 55 before it, 45 told since
         assert (cut.whole, cut.replayable, cut.why) == (False, False, "it was cut short before the alarm was raised")
         assert captured(snapshots="none").why == "there was no snapshot before it"
         monkeypatch.setattr(origins, "MOST_BYTES", 10)
@@ -431,7 +443,7 @@ def test_a_state_too_large_or_cut_off_is_said(tmp_path: Path, monkeypatch: pytes
 def test_a_damaged_state_costs_the_state_alone(tmp_path: Path) -> None:
     c = opened(tmp_path)
     c.begin(about("a1", replayable=True), b"state")
-    c.add("a1", [b"frames"])
+    put(c, "a1", b"frames")
     c.note("a1", 1)
     c.finish("a1")
     assert c.used_bytes == 11 and c.state("a1") == b"state" and c.state("../a1") == b""

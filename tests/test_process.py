@@ -7,14 +7,21 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from lifeline_core.cli import app
 from lifeline_core.config import load_city
-from lifeline_core.service import FeedClient, Service
-from lifeline_core.service.process import read_again
+from lifeline_core.model import Client
+from lifeline_core.service import FeedClient, FeedRefused, Service
+from lifeline_core.service.guard import Guard
+from lifeline_core.service.log import Log
+from lifeline_core.service.process import LOOK_S, read_again
 from lifeline_core.service.systemd import Systemd
 from tests.service_city import city_text, frame, make_city, read_all, running, short_dir, until
 from tests.test_guard import Door, written
@@ -88,8 +95,7 @@ def test_a_key_can_be_withdrawn_and_given_while_it_runs(tmp_path: Path) -> None:
         device = door.dealer()
         device.send(frame(0))
         assert device.poll(5000) and b"ack" in device.recv()
-        at = text.index("[client.logger]")
-        path.write_text(text[:at] + text[text.index("[client.reader]") :])
+        path.write_text(without(text, "logger"))
         assert read_again(service, path)
         device.send(frame(1))
         assert device.poll(5000) and b"not-its-device" in device.recv()
@@ -100,7 +106,99 @@ def test_a_key_can_be_withdrawn_and_given_while_it_runs(tmp_path: Path) -> None:
         door.close()
 
 
+def without(text: str, client: str) -> str:
+    """A configuration without the keys of a client; another one follows."""
+    at = text.index(f"[client.{client}]")
+    return text[:at] + text[text.index("[client.", at + 1) :]
+
+
+def test_a_reload_is_over_when_frames_are_judged_by_the_new_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path)
+    taken: list[list[str]] = []
+    renew = Guard.renew
+
+    def slowly(guard: Guard, clients: Mapping[str, Client]) -> None:
+        time.sleep(0.3)
+        renew(guard, clients)
+        taken.append(sorted(clients))
+
+    with running(load_city(path)) as service:
+        monkeypatch.setattr(Guard, "renew", slowly)
+        path.write_text(without(path.read_text(), "logger"))
+        assert read_again(service, path)
+        assert taken == [["operator", "other", "reader"]]
+
+
+def test_an_operator_whose_key_is_withdrawn_commands_nothing_on_a_connection_it_has(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    with running(load_city(path)) as service:
+        door = Door(service, tmp_path / "keys")
+        device = door.dealer()
+        device.send(frame(0))
+        with door.feed("operator") as operator:
+            (alarm,) = until(lambda: read_all(operator))
+            path.write_text(path.read_text()[: path.read_text().index("[client.operator]")])
+            assert read_again(service, path)
+            with pytest.raises(FeedRefused, match="the feed is for readers and operators"):
+                operator.command(alarm.alarm_id, "confirm", actor="Wang")
+            with pytest.raises(FeedRefused, match="the feed is for readers and operators"):
+                operator.read(after=0)
+        door.close()
+
+
+def test_a_reload_does_not_wait_for_room_and_who_is_withdrawn_does_not_get_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path)
+    with running(load_city(path)) as service:
+        door = Door(service, tmp_path / "keys")
+        with door.feed("reader") as feed:
+            assert feed.read(after=0)[0] == []
+        monkeypatch.setattr(service._ingest, "renew", lambda clients: None)  # as while it waits for room
+        service._ingest.blocked = True
+        path.write_text(without(path.read_text(), "reader"))
+        assert read_again(service, path)
+        assert service.numbers()["reloads"] == 1
+        refused = service._guard.counts["key"]
+        with FeedClient(service.endpoints["feed"], timeout=1.0, server_key=str(tmp_path / "keys" / "service.key"),
+                        key_file=tmp_path / "keys" / "reader.key_secret") as feed, pytest.raises(TimeoutError):  # fmt: skip
+            feed.read(after=0)
+        assert service._guard.counts["key"] > refused
+        door.close()
+    assert "reload-waits-for-room" in capfd.readouterr().err
+
+
+# ---- the log ----
+
+
+def test_a_line_that_repeats_is_held_back_and_counted(capfd: pytest.CaptureFixture[str]) -> None:
+    log = Log(repeat_s=0.2)
+    for k in range(5):
+        log.warning("journal-full", k=k)
+    log.info("started", port=1)
+    time.sleep(0.25)
+    log.warning("journal-full", k=5)
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.split(" ", 1)[1] for line in lines] == [
+        "level=warning event=journal-full k=0", "level=info event=started port=1",
+        "level=warning event=journal-full k=5 held_back=4",
+    ]  # fmt: skip
+
+
 # ---- systemd ----
+
+
+def test_the_unit_asks_for_what_the_process_does() -> None:
+    unit = ConfigParser(strict=False)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(Path(__file__).parents[1] / "examples" / "lifeline-core.service")
+    said = unit["Service"]
+    assert said["Type"] == "notify-reload"  # RELOADING=1 with its time, then READY=1
+    assert float(said["WatchdogSec"]) > 10 * LOOK_S
+    program, *words = said["ExecStart"].split()
+    assert program.endswith("/lifeline-core")
+    shown = CliRunner().invoke(app, [words[0], "--help"])
+    assert shown.exit_code == 0 and words[1] in shown.output
 
 
 @pytest.fixture

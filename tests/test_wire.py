@@ -663,3 +663,16 @@ def test_heads_finds_the_frames_of_some_devices():
     assert _wire.heads(data, offsets, lengths, np.zeros(0, np.uint32))[0].size == 0
     with pytest.raises(ValueError, match="one length"):
         _wire.heads(data, offsets, lengths[:3], np.array([1], np.uint32))
+
+
+@given(st.binary(max_size=64), st.lists(st.tuples(st.integers(-2, 70), st.integers(-2, 70)), max_size=9))
+def test_gather_copies_pieces_or_says_which_lies_outside(data, pieces):
+    offsets, lengths = (np.array([p[k] for p in pieces], np.int64) for k in (0, 1))
+    wrong = [k for k, (at, n) in enumerate(pieces) if at < 0 or n < 0 or at + n > len(data)]
+    if wrong:
+        with pytest.raises(ValueError, match=f"piece {wrong[0]} must lie within the {len(data)} bytes"):
+            _wire.gather(data, offsets, lengths)
+    else:
+        assert _wire.gather(data, offsets, lengths) == b"".join(data[at : at + n] for at, n in pieces)
+    with pytest.raises(ValueError, match="one length"):
+        _wire.gather(data, offsets, np.zeros(len(pieces) + 1, np.int64))

@@ -52,7 +52,7 @@ class Entry:
 
 
 class Ends:
-    """One ROUTER with the compiled loop, one DEALER; made again where a message was larger than the arena."""
+    """One ROUTER with the compiled loop, one DEALER; new for each input."""
 
     context: zmq.Context[Any] | None = None
     numbers = itertools.count()
@@ -95,8 +95,6 @@ def run_messages(data: bytes, rng: Random) -> None:
             if not len(batch):
                 break
         ends.receiver.reply([(int(n), rng.bytes(3)) for n in [*numbers, 0, 1, 1 << 31]])
-    except BufferError:
-        pass  # one message larger than the arena: said, not swallowed
     finally:
         ends.close()
 

@@ -19,6 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lifeline_core import networks
 from lifeline_core.errors import LifelineError
 from lifeline_core.model import NS, Alarm, City
@@ -33,6 +36,7 @@ LONGEST_S = 3600  # an alarm may stand for months
 READ_BYTES = 16 << 20
 LONGEST_BYTES = 8 << 20  # of one capture
 EVER_NS = -(1 << 62)
+Heard = tuple[Alarm, Path | None, int]  # with the snapshot of that moment and the journal's end
 AHEAD = 1000  # alarms waiting for their capture; past that the oldest gets none
 
 
@@ -42,7 +46,8 @@ class Archivist:
     def __init__(self, city: City, journal: Journal, captures: Captures, log: Log, origins: Origins | None = None) -> None:
         self.city, self._journal, self._captures, self._log, self._origins = city, journal, captures, log, origins
         self._lock = threading.Lock()
-        self._heard: deque[tuple[Alarm, Path | None, int]] = deque()
+        self._heard: deque[Heard] = deque()
+        self._most_replayed = captures.longest_bytes // 2  # the rest is for what comes behind the raise
         self._until: dict[str, int] = {}  # a capture ends when the journal was looked through up to here
         self._since: dict[str, float] = {}
         self._spans: dict[int, Spans] = {}  # of finished stretches of the journal, by their beginning
@@ -100,6 +105,8 @@ class Archivist:
         """Begin and end captures as alarms were heard."""
         with self._lock:
             heard, self._heard = list(self._heard), deque()
+        new = [(alarm, held, end) for alarm, held, end in heard if alarm.process != "cleared"]
+        weights = self._weigh(new)
         for alarm, held, end in heard:
             if alarm.process == "cleared":
                 about = self._captures.open.get(alarm.alarm_id)
@@ -107,25 +114,51 @@ class Archivist:
                     about.to_ns = alarm.updated_ns
                     self._until[alarm.alarm_id] = self._journal.end
             else:
-                self._begin(alarm, held, end)
+                self._begin(alarm, held, end, weights.get(alarm.alarm_id, 0))
         if self._origins is not None:
             with self._lock:
                 self._origins.let_go({held for _, held, _ in heard if held} - {held for _, held, _ in self._heard if held})
 
-    def _begin(self, alarm: Alarm, held: Path | None, end: int) -> None:
-        """A capture, and with it what the alarm's watches knew, where that is small enough."""
+    def _weigh(self, new: Sequence[Heard]) -> dict[str, int]:
+        """Bytes of what each one's watches were told from the snapshot before it to its raise, where that may be too much."""
+        wanted = []
+        for alarm, held, end in new:
+            origin = self._origins.position(held) if self._origins is not None else None
+            if origin is not None and end - origin > self._most_replayed:
+                numbers = frozenset(self._channels(self._watches(alarm)))
+                wanted.append((alarm.alarm_id, numbers, max(origin, self._journal.first), end))
+        weights = {alarm_id: 0 for alarm_id, *_ in wanted}
+        position, stop = min((w[2] for w in wanted), default=0), max((w[3] for w in wanted), default=0)
+        while position < stop:
+            records = self._journal.read(position, READ_BYTES)
+            sieve = Sieve(records, {device for _, numbers, _, _ in wanted for device, _ in numbers})
+            for alarm_id, numbers, begin, end in wanted:
+                if begin < records.next and end > records.origin:
+                    weights[alarm_id] += sieve.weight(numbers, begin - records.origin, end - records.origin)
+            if records.next == position:
+                break
+            position = records.next
+        return weights
+
+    def _begin(self, alarm: Alarm, held: Path | None, end: int, weight: int) -> None:
+        """A capture, and with it what the alarm's watches knew, where that and what they were told since is small enough."""
         numbers, watches = self._numbers(alarm), self._watches(alarm)
         about = About(alarm_id=alarm.alarm_id, numbers=numbers, from_ns=alarm.onset_ns - BEFORE_NS, position=self._journal.first,
                       raised=end, why="its watches are not of this configuration")
         state = b""
-        if self._origins is not None and watches:
+        if weight > self._most_replayed:
+            about.why = f"its watches were told {weight} bytes since the snapshot before it, {self._most_replayed} are kept"
+        elif self._origins is not None and watches:
             about.origin, state, about.why = self._origins.state(held, watches)
             about.replayable = bool(state)
         if state:  # judging needs every channel of the watches, not those alone that the alarm names
-            names = {name for watch in watches for name in self.city.watches[watch].channels}
-            about.numbers = sorted({*numbers, *((c.device, c.channel) for c in map(self.city.channels.__getitem__, names))})
+            about.numbers = sorted({*numbers, *self._channels(watches)})
         if about.numbers:
             self._captures.begin(about, state)
+
+    def _channels(self, watches: Sequence[str]) -> set[tuple[int, int]]:
+        names = {name for watch in watches for name in self.city.watches[watch].channels}
+        return {(c.device, c.channel) for c in map(self.city.channels.__getitem__, names)}
 
     def _watches(self, alarm: Alarm) -> list[str]:
         """Whose findings made it: its own watch's, or those of all transients where a network of sensors speaks."""
@@ -156,11 +189,13 @@ class Archivist:
             position, before = self._go_on(position), position
             if position == before:
                 break
-        for alarm_id in list(captures.open):
-            captures.note(alarm_id, max(position, captures.open[alarm_id].position))
-            if self._over(captures.open[alarm_id], position):
+        for alarm_id, about in list(captures.open.items()):
+            about.position = max(position, about.position)
+            if self._over(about, position):
                 captures.finish(alarm_id)
                 self._until.pop(alarm_id, None), self._since.pop(alarm_id, None)
+            else:
+                captures.note(alarm_id, about.position)
 
     def _go_on(self, position: int) -> int:
         """Look through one read of the journal, or pass over a stretch in which nobody can find anything; where to go on."""
@@ -184,18 +219,23 @@ class Archivist:
         waiting = [(name, about) for name, about in self._captures.open.items() if about.position < end]
         sieve = Sieve(records, {device for _, about in waiting for device, _ in about.numbers})
         for alarm_id, about in waiting:
-            begin, cut = max(0, about.position - records.origin), len(records.buf)
+            begin, since = max(0, about.position - records.origin), None
             if about.replayable:
-                cut = min(cut, max(begin, about.origin - records.origin))
-            frames = list(sieve.frames(about.numbers, about.from_ns, _last(about), begin, cut))
-            about.before += len(frames)
-            frames += sieve.frames(about.numbers, EVER_NS, _last(about), cut)
-            was = about.whole
-            if frames:
-                self._captures.add(alarm_id, frames)
-            if was and not about.whole:
-                self._cut(about, about.position)
+                since = max(begin, about.origin - records.origin)
+            offsets, lengths = sieve.places(about.numbers, about.from_ns, _last(about), begin, since)
+            if len(offsets):
+                self._add(alarm_id, sieve, offsets, lengths, since)
             about.position = end
+
+    def _add(self, alarm_id: str, sieve: Sieve, offsets: NDArray[np.int64], lengths: NDArray[np.int64], since: int | None) -> None:
+        """Frames, as many as there is room for; those from ``since`` on came behind its state."""
+        about = self._captures.open[alarm_id]
+        was, fit = about.whole, self._captures.fit(alarm_id, lengths)
+        if fit:
+            about.before += fit if since is None else int(np.searchsorted(offsets[:fit], since))
+            self._captures.add(alarm_id, sieve.copy((offsets[:fit], lengths[:fit])), fit)
+        if was and not about.whole:
+            self._cut(about, about.position)
 
     @staticmethod
     def _cut(about: About, position: int) -> None:

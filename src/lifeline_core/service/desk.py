@@ -315,7 +315,9 @@ class Desk(threading.Thread):
         doubtful = self._journal.durability == "disk" and self._journal.synced < position
         if doubtful or self._pressed():
             return position
-        wanted = min(position, self._journal.end - self._keep_bytes, self._archivist.needed())
+        end = self._journal.end
+        late = end - self._keep_bytes - self._keep_bytes // 4  # who needs more than that has fallen behind
+        wanted = min(position, end - self._keep_bytes, max(late, self._archivist.needed()))
         return max(self._journal.first, wanted)
 
     def _answer_meanwhile(self) -> None:

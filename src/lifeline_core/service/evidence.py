@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from lifeline_core.model import NS, Alarm, City
 from lifeline_core.service.archivist import Archivist
 from lifeline_core.service.requests import Reply, refusal
-from lifeline_core.service.sieve import Sieve
+from lifeline_core.service.sieve import Places, Sieve
 from lifeline_core.store.journal import Journal
 
 BEFORE_S, AFTER_S = 30, 30
 MOST_BYTES = 8 << 20
 READ_BYTES = 16 << 20
+
 
 class Evidence:
     """Finds frames by the alarm's channels and time. One at a time, in the archivist's thread."""
@@ -40,38 +43,28 @@ class Evidence:
         wanted = [self.city.channels[name] for name in watch.channels] if watch else []
         numbers = {(c.device, c.channel) for c in wanted}
         start, end = alarm.onset_ns - BEFORE_S * NS, max(alarm.detected_ns, alarm.onset_ns) + AFTER_S * NS
-        frames: list[bytes] = []
-        size = 0
-        for frame in self._frames(numbers, start, end) if numbers else ():
-            if size + len(frame) > MOST_BYTES:
-                return self._reply(alarm, frames, start, end, whole=False)
-            frames.append(frame)
-            size += len(frame)
+        frames, found, whole = 0, bytearray(), True
+        for sieve, (offsets, lengths) in self._found(numbers, start, end) if numbers else ():
+            fit = int(np.searchsorted(np.cumsum(lengths), MOST_BYTES - len(found), side="right"))
+            found += sieve.copy((offsets[:fit], lengths[:fit]))
+            frames += fit
+            whole = fit == len(lengths)
+            if not whole:
+                break
         if not frames:
             return refusal("not-kept", "the journal holds no frames of this alarm's channels and time any more")
-        return self._reply(alarm, frames, start, end, whole=True)
-
-    @staticmethod
-    def _reply(alarm: Alarm, frames: list[bytes], start: int, end: int, *, whole: bool) -> Reply:
         return {
-            "ok": True,
-            "alarm_id": alarm.alarm_id,
-            "capture": b"".join(frames),
-            "frames": len(frames),
-            "from_ns": start,
-            "to_ns": end,
-            "whole": whole,
-            "finished": False,
-            "replayable": False,
-            "why": "there is no capture of it; these are what the journal still holds",
-            "before": len(frames),
-        }
+            "ok": True, "alarm_id": alarm.alarm_id, "capture": bytes(found), "frames": frames, "from_ns": start, "to_ns": end,
+            "whole": whole, "finished": False, "replayable": False,
+            "why": "there is no capture of it; these are what the journal still holds", "before": frames,
+        }  # fmt: skip
 
-    def _frames(self, numbers: set[tuple[int, int]], start: int, end: int) -> Iterator[bytes]:
+    def _found(self, numbers: set[tuple[int, int]], start: int, end: int) -> Iterator[tuple[Sieve, Places]]:
         position, stop = self._journal.first, self._journal.end
         while position < stop:
             records = self._journal.read(position, READ_BYTES)  # what was released meanwhile is passed over
             if records.next == position:
                 return
-            yield from Sieve(records, {device for device, _ in numbers}).frames(numbers, start, end)
+            sieve = Sieve(records, {device for device, _ in numbers})
+            yield sieve, sieve.places(numbers, start, end)
             position = records.next

@@ -59,13 +59,14 @@ class Bucket:
 
 
 class Guard:
-    """The clients of one configuration. ``callback`` is for the thread of the handshakes, `judge` for the ingest thread."""
+    """The clients of one configuration. ``callback`` is for the handshakes' thread, `judge` and `renew` for the ingest thread."""
 
     def __init__(self, clients: Mapping[str, Client], log: Log, config_hash: str = "") -> None:
         self._log = log
         self._lock = threading.Lock()
         self.counts: Counter[str] = Counter()  # by reason
         self.by_client: Counter[tuple[str, str]] = Counter()
+        self._held = threading.Condition()
         self.renew(clients)
         self._auth: ThreadAuthenticator | None = None
         self._refusals: Refusals | None = None
@@ -73,7 +74,7 @@ class Guard:
         self._standing = Standing(lambda facts, t_ns: refusal_alarm(facts, t_ns, config_hash), QUIET_NS)
 
     def renew(self, clients: Mapping[str, Client]) -> None:
-        """Other clients; a connection whose key is withdrawn stays, and nothing it sends is taken."""
+        """Other clients; a connection whose key is withdrawn stays, and no frame and no command of it is taken."""
         self._clients = sorted(clients.values(), key=lambda c: c.key)
         self._by_key = {c.key.encode(): c for c in self._clients}
         pairs = sorted((user << 32) | d for user, c in enumerate(self._clients, 1) for d in c.devices)
@@ -81,6 +82,22 @@ class Guard:
         now = time.monotonic()
         self._frames = {u: Bucket(c.max_frames_s, now) for u, c in enumerate(self._clients, 1) if c.max_frames_s}
         self._bytes = {u: Bucket(1024.0 * c.max_kib_s, now) for u, c in enumerate(self._clients, 1) if c.max_kib_s}
+        with self._held:
+            self._holding = clients
+            self._held.notify_all()
+
+    def withdraw(self, clients: Mapping[str, Client]) -> None:
+        """Whoever is not among ``clients`` gets in nowhere from now on; from any thread, ahead of `renew`.
+
+        Who is new waits for `renew`: let in before the ingest thread knows its key, its first frames would be refused for good.
+        """
+        allowed = {c.key.encode(): c for c in clients.values()}
+        self._by_key = {key: allowed[key] for key in self._by_key if key in allowed}
+
+    def holds(self, clients: Mapping[str, Client], timeout_s: float) -> bool:
+        """Whether the ingest thread has taken ``clients``, within ``timeout_s``: what it reads from now on is judged by them."""
+        with self._held:
+            return self._held.wait_for(lambda: self._holding is clients, timeout_s)
 
     @property
     def keys(self) -> list[bytes]:
@@ -139,9 +156,9 @@ class Guard:
             return False
         return True
 
-    def reader(self, user: str) -> Client | None:
-        """Who asks the feed, by the key of the message."""
-        return self._by_key.get(user.encode())
+    def reader(self, user: str) -> Client:
+        """Who asks the feed, by the key of the message; one of no role there where that was withdrawn since its handshake."""
+        return self._by_key.get(user.encode()) or Client(name="withdrawn", key=user)
 
     # ---- frames ----
 

@@ -150,12 +150,12 @@ class Ingest(threading.Thread):
     def _read(self) -> None:
         while self._reading:
             self.rounds += 1
+            self._tick()
+            self._write_commands()
             if self._renewal is not None and self._guard is not None:
                 renewal, self._renewal = self._renewal, None
                 self._guard.renew(renewal)
                 self.receiver.know(self._guard.keys)
-            self._tick()
-            self._write_commands()
             wait = (
                 5
                 if self._replies.waiting() or self.hall.frames

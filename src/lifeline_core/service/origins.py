@@ -64,13 +64,21 @@ class Origins:
         for folder in held:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def position(self, held: Path | None) -> int | None:
+        """The journal position it is of; None where there is nothing that could be used."""
+        position, state, _ = self._look(held) if held is not None else (0, None, "")
+        return position if state is not None else None
+
+    def _look(self, held: Path) -> tuple[int, _State | None, str]:
+        if self._read[0] != held:
+            self._read = (held, *_read(held))
+        return self._read[1:]
+
     def state(self, held: Path | None, watches: Collection[str]) -> tuple[int, bytes, str]:
         """(journal position, what is kept, "") or (0, b"", why there is nothing)."""
         if held is None:
             return 0, b"", "there was no snapshot before it"
-        if self._read[0] != held:
-            self._read = (held, *_read(held))
-        _, position, state, why = self._read
+        position, state, why = self._look(held)
         if state is None:
             return 0, b"", why
         kept = state.of(watches)

@@ -154,6 +154,8 @@ class Requests:
         asker: Client | None = None,
     ) -> Reply | None:
         """The reply, or None when it comes later by `Answer`. ``asker``: whose key the request came under, where keys are used."""
+        if asker is not None and asker.role not in ("reader", "operator"):  # its key was withdrawn since its handshake
+            return refusal("not-allowed", f"{asker.name} is a {asker.role}; the feed is for readers and operators")
         said = understand(body)
         match said:
             case Read():

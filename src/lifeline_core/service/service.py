@@ -45,6 +45,7 @@ from lifeline_core.store.deadletter import DeadLetters
 from lifeline_core.store.outbox import Outbox
 
 DRAIN_S = 60.0  # for each thread to end what it has
+KEYS_S = 1.0  # between two looks at why keys are not taken yet
 
 
 class Service:
@@ -283,7 +284,7 @@ class Service:
         self.ended.set()
 
     def reload(self, city: City) -> None:
-        """Another configuration, between two batches: what did not change keeps its state.
+        """Another configuration, between two batches: what did not change keeps its state. Over when every thread has taken it.
 
         Sites, channels, watches and clients are taken. Of ``[service]`` and the mode of ``[security]`` nothing is, until the
         next start; the log names what differs.
@@ -298,9 +299,23 @@ class Service:
         self._runner.change(self.city)
         self._evidence.city = self._archivist.city = self.city
         if self._guard is not None:
-            self._ingest.renew(self.city.clients)
+            self._renew(self._guard)
         self.reloads += 1
         self.log.info("reloaded", config_hash=city.hash[:12])
+
+    def _renew(self, guard: Guard) -> None:
+        """The keys: withdrawn at the door at once, then as a whole by the thread that judges frames.
+
+        While the journal is full that thread reads nothing and takes them when it goes on: whoever waits here also feeds the
+        watchdog and hears SIGTERM, and must not wait for room on a disk.
+        """
+        clients = self.city.clients
+        guard.withdraw(clients)
+        self._ingest.renew(clients)
+        while not guard.holds(clients, KEYS_S) and not self._ingest.idle.is_set():
+            if self._ingest.blocked:
+                self.log.warning("reload-waits-for-room", keys="client")
+                return
 
     def rounds(self) -> tuple[int, ...]:
         """How often each thread has gone round; one that stands still hangs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from lifeline_core.store.journal import FRAME, Records
 from lifeline_core.wire import DATA, HEADER_LEN
 
 TIMED = 6
+
+Places = tuple[NDArray[np.int64], NDArray[np.int64]]  # offsets and lengths
 
 # The header's fields that decide, straight out of the mapped journal.
 HEADER = np.dtype(
@@ -47,29 +49,64 @@ class Sieve:
     def __init__(self, records: Records, devices: Collection[int]) -> None:
         is_frame = records.kinds == FRAME
         offsets, lengths = records.offsets[is_frame], records.lengths[is_frame]
-        self._bytes = np.frombuffer(records.buf, np.uint8)
+        self._buf = records.buf
         ours, heads = _wire.heads(records.buf, offsets, lengths, np.array(sorted(devices), np.uint32))
         heads = heads.view(HEADER)[:, 0]
-        order = np.argsort(heads["device"], kind="stable")  # each search looks at its devices only
-        self._heads, self._offsets, self._lengths = heads[order], offsets[ours][order], lengths[ours][order]
+        ours, heads = ours[heads["type"] == DATA], heads[heads["type"] == DATA]
+        order = np.argsort(heads["device"], kind="stable")  # each search looks at its devices only, in the order of arrival
+        heads, self._offsets, self._lengths = heads[order], offsets[ours][order], lengths[ours][order]
+        self._begins, self._ends = _times(heads)
+        self._first = heads["channel"].astype(np.int64)
+        self._behind = self._first + heads["n_channels"]
+        found, starts = np.unique(heads["device"], return_index=True)
+        bounds = [*starts.tolist(), len(heads)]
+        self._of = {device: slice(*bounds[k : k + 2]) for k, device in enumerate(found.tolist())}
+        self._until = dict(zip(found.tolist(), np.maximum.reduceat(self._ends, starts).tolist(), strict=True)) if len(found) else {}
+        self._weights: dict[frozenset[tuple[int, int]], Places] = {}
 
-    def frames(
-        self, numbers: Iterable[tuple[int, int]], start: int, end: int, begin: int = 0, stop: int | None = None
-    ) -> Iterator[bytes]:
-        """Those of these (device, channel) that overlap [start, end] in time and lie in [begin, stop) of the buffer."""
+    def places(self, numbers: Iterable[tuple[int, int]], start: int, end: int, begin: int = 0, since: int | None = None) -> Places:
+        """Where frames of these (device, channel) lie in the buffer from ``begin`` on, in the order of their arrival.
+
+        Those that overlap [start, end] in time, a timed one judged by its first sample; from ``since`` on, all up to ``end``.
+        """
         channels: dict[int, list[int]] = {}
         for device, channel in numbers:
-            channels.setdefault(device, []).append(channel)
-        found = [self._of(device, wanted, start, end) for device, wanted in channels.items()]
-        places = sorted((int(self._offsets[k]), int(self._lengths[k])) for part in found for k in part)
-        for at, length in places:
-            if at >= begin and (stop is None or at < stop):
-                yield self._bytes[at : at + length].tobytes()
+            if device in self._of and (since is not None or self._until[device] >= start):
+                channels.setdefault(device, []).append(channel)
+        parts = [self._among(self._of[device], wanted, start, end, begin, since) for device, wanted in channels.items()]
+        if len(parts) == 1:
+            return self._offsets[parts[0]], self._lengths[parts[0]]
+        which = np.concatenate(parts) if parts else np.empty(0, np.int64)
+        which = which[np.argsort(self._offsets[which])]
+        return self._offsets[which], self._lengths[which]
 
-    def _of(self, device: int, channels: Iterable[int], start: int, end: int) -> NDArray[np.int64]:
+    def _among(
+        self, here: slice, channels: Collection[int], start: int, end: int, begin: int, since: int | None
+    ) -> NDArray[np.int64]:
         """Which frames of one device it is."""
-        first, last = np.searchsorted(self._heads["device"], np.array([device, device + 1], np.int64))
-        return np.flatnonzero(_matches(self._heads[first:last], channels, start, end)) + first
+        at, begins = self._offsets[here], self._begins[here]
+        wanted = (self._ends[here] > start) | (begins >= start)
+        if since is not None:
+            wanted |= at >= since
+        wanted &= (at >= begin) & (begins <= end)
+        first, behind = self._first[here], self._behind[here]
+        ours = np.zeros(len(at), dtype=np.bool_)
+        for low, high in _runs(channels):
+            ours |= (first < high) & (low < behind)
+        return np.flatnonzero(wanted & ours) + here.start
+
+    def weight(self, numbers: frozenset[tuple[int, int]], begin: int, stop: int) -> int:
+        """Bytes of all frames of these (device, channel) in [begin, stop) of the buffer; asking again for the same costs little."""
+        if numbers not in self._weights:
+            offsets, lengths = self.places(numbers, -(1 << 62), 1 << 62)
+            self._weights[numbers] = offsets, np.concatenate(([0], np.cumsum(lengths)))
+        offsets, sums = self._weights[numbers]
+        first, last = np.searchsorted(offsets, (begin, stop))
+        return int(sums[last] - sums[first])
+
+    def copy(self, places: Places) -> bytes:
+        """The frames there, back to back."""
+        return _wire.gather(self._buf, *places)
 
 
 def _times(h: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -101,12 +138,12 @@ class Spans:
         return bool(np.any(here & (self._begins[at] <= end) & (self._ends[at] >= start)))
 
 
-def _matches(h: NDArray[Any], channels: Iterable[int], start: int, end: int) -> NDArray[np.bool_]:
-    """Data frames with one of the channels that overlap [start, end]; a timed frame is judged by its first sample."""
-    begins, ends = _times(h)
-    inside: NDArray[np.bool_] = (h["type"] == DATA) & (begins <= end) & ((ends > start) | (begins >= start))
-    ours = np.zeros(len(h), dtype=np.bool_)
-    first = h["channel"].astype(np.int64)
-    for channel in channels:
-        ours |= (first <= channel) & (channel < first + h["n_channels"])
-    return inside & ours
+def _runs(channels: Collection[int]) -> list[tuple[int, int]]:
+    """Neighbouring channels together: [low, high)."""
+    runs: list[tuple[int, int]] = []
+    for channel in sorted(channels):
+        if runs and runs[-1][1] >= channel:
+            runs[-1] = (runs[-1][0], channel + 1)
+        else:
+            runs.append((channel, channel + 1))
+    return runs

@@ -13,15 +13,18 @@ may so ruin captures that still grow; they are set aside. Where the budget is sp
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from lifeline_core.errors import StoreError
 from lifeline_core.store import disk
 
 LONGEST_ID = 64
+FAR_BYTES = 32 << 20  # of journal without a frame for a capture, until its description says so
 
 
 class About(msgspec.Struct, kw_only=True):
@@ -73,6 +76,7 @@ class Captures:
         self.open: dict[str, About] = {}
         self.forgotten = 0
         self.problems: list[str] = []
+        self._told: dict[str, tuple[Any, int]] = {}  # of those that grow: what their description says, at which position
         self._done: dict[str, int] = {}  # finished, oldest first: bytes
         try:
             self.home.mkdir(parents=True, exist_ok=True)
@@ -89,27 +93,37 @@ class Captures:
             if state:
                 self._path(about.alarm_id, ".state").write_bytes(state)
             self.open[about.alarm_id] = about
-            self._describe(about)
+            self._description(about.alarm_id).write_bytes(msgspec.json.encode(about))  # the first one, which replaces none
+            self._told[about.alarm_id] = _told(about)
 
-    def add(self, alarm_id: str, frames: Iterable[bytes]) -> None:
-        """Frames behind those that are there, as far as the bound goes; `note` makes them count."""
+    def fit(self, alarm_id: str, lengths: NDArray[np.int64]) -> int:
+        """How many of these frames its bound leaves room for; fewer than all of them: it is not whole any more."""
         about = self.open[alarm_id]
-        with self._path(alarm_id).open("ab") as file:
-            for frame in frames:
-                if about.bytes + len(frame) > self.longest_bytes:
-                    about.whole = False
-                    break
-                file.write(frame)
-                about.frames += 1
-                about.bytes += len(frame)
+        n = int(np.searchsorted(np.cumsum(lengths), self.longest_bytes - about.bytes, side="right"))
+        about.whole &= n == len(lengths)
+        return n
+
+    def add(self, alarm_id: str, data: bytes, frames: int) -> None:
+        """So many frames, back to back, behind those that are there; `note` makes them count."""
+        about = self.open[alarm_id]
+        with self._path(alarm_id).open("ab", buffering=0) as file:
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) or 0 :]
+        about.frames += frames
+        about.bytes += len(data)
 
     def note(self, alarm_id: str, position: int) -> None:
-        """The journal was looked through up to ``position``."""
-        self.open[alarm_id].position = position
-        self._describe(self.open[alarm_id])
+        """The journal was looked through up to ``position``; what its description still says rightly is not written again."""
+        about, (said, where) = self.open[alarm_id], self._told.get(alarm_id, ((), 0))
+        about.position = position
+        if _told(about)[0] != said or position - where >= FAR_BYTES:
+            self._describe(about)
+            self._told[alarm_id] = _told(about)
 
     def finish(self, alarm_id: str) -> None:
         about = self.open.pop(alarm_id)
+        self._told.pop(alarm_id, None)
         about.finished = True
         if about.bytes:
             for path in (self._path(alarm_id), *[self._path(alarm_id, ".state")] * bool(about.state_bytes)):
@@ -208,6 +222,10 @@ class Captures:
             self._path(oldest).unlink(missing_ok=True)
             self._path(oldest, ".state").unlink(missing_ok=True)
             self.forgotten += 1
+
+
+def _told(about: About) -> tuple[Any, int]:
+    return (about.bytes, about.to_ns, about.whole, about.replayable), about.position
 
 
 def _is_name(alarm_id: str) -> bool:
