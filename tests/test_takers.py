@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from lifeline_core import wire
 from lifeline_core.detectors import find
+from lifeline_core.detectors.cleaned import Clean
 from lifeline_core.dsp.trigger import Past
 from lifeline_core.engine import Engine, _unpacked
 from lifeline_core.model import NS, Alarm, Channel, City, Site, Watch
@@ -34,17 +36,19 @@ PARAMS: dict[str, dict[str, Any]] = {
 
 
 def city(names: tuple[str, ...], devices: int = 2) -> City:
+    """Every device under one watch of each name; with a star its samples are cleaned, which has no short way either."""
     channels = {
         f"c{d}-{i}": Channel(name=f"c{d}-{i}", site="s", device=d, channel=i, rate_hz=float(RATE), unit="m/s2", range=(-4.0, 4.0))
         for d in range(devices)
         for i in range(ROWS)
     }
-    watches = {
-        f"{name}-{d}": Watch(name=f"{name}-{d}", site="s", channels=tuple(f"c{d}-{i}" for i in range(ROWS)), detector=name,
-                             params=msgspec.convert(PARAMS[name], find(name).PARAMS))
-        for name in names
-        for d in range(devices)
-    }  # fmt: skip
+    watches = {}
+    for name, d in itertools.product(names, range(devices)):
+        kind = name.rstrip("*")
+        watches[f"{name}-{d}"] = Watch(
+            name=f"{name}-{d}", site="s", channels=tuple(f"c{d}-{i}" for i in range(ROWS)), detector=kind,
+            params=msgspec.convert(PARAMS[kind], find(kind).PARAMS), clean=Clean() if name.endswith("*") else None,
+        )  # fmt: skip
     return City(sites={"s": Site(name="s", domain="bridge")}, channels=channels, watches=watches, hash="takers")
 
 
@@ -128,7 +132,8 @@ def through_python(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Run, "takers", lambda self, group: [])
 
 
-@pytest.mark.parametrize("names", [tuple(PARAMS), ("spectral", "shock", "health"), ("level",), ("binned", "health")])
+@pytest.mark.parametrize("names", [tuple(PARAMS), ("spectral", "shock", "health"), ("level",), ("binned", "health"),
+                                   ("level*", "shock", "health*")])  # fmt: skip
 @settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 1 << 30), batches=st.lists(st.integers(1, 60), min_size=1, max_size=6))
 def test_as_through_python(names: tuple[str, ...], seed: int, batches: list[int]) -> None:
