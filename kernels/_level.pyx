@@ -5,6 +5,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport INT64_MIN, int8_t, int32_t, int64_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
+from taker cimport LL_BRIEF, ll_given, ll_taker, offered
 
 from lifeline_core.errors import StateError, raise_status
 
@@ -41,8 +42,6 @@ cdef extern from "level.h":
 
 cdef const ll_level_api *K = ll_level()
 cdef enum: ROOM = 64
-# Below so many samples of a row the GIL is kept: to release it may cost a wait for another thread, longer than the work.
-cdef enum: SHORT = 32768
 
 EVENTS = ("raise", "rise", "end")
 SIDES = ("above", "below")
@@ -78,6 +77,32 @@ cdef _body(bytes tag, uint32_t version, bytes state):
     return state[12:]
 
 
+cdef struct machines_taker:
+    ll_taker head
+    ll_level_state *states
+    ll_level_state *before
+    const ll_level_rule *rule
+    uint32_t rows
+
+
+cdef int take_machines(ll_taker *t, const ll_given *g) noexcept nogil:
+    cdef machines_taker *s = <machines_taker *> t
+    cdef ll_level_event out[ROOM]
+    cdef ll_level_clock clock
+    cdef size_t used
+    cdef uint32_t row
+    if g.rows != s.rows or g.rate_num == 0 or g.rate_den == 0:
+        return 0
+    clock.anchor_ns, clock.index, clock.num, clock.den, clock.t_ns = g.anchor_ns, g.index, g.rate_num, g.rate_den, NULL
+    memcpy(s.before, s.states, s.rows * sizeof(ll_level_state))
+    for row in range(s.rows):
+        used = 0
+        if K.push(&s.states[row], s.rule, g.x[row], &clock, g.n, &used, out, ROOM):
+            memcpy(s.states, s.before, s.rows * sizeof(ll_level_state))
+            return 0
+    return 1
+
+
 cdef class Machines:
     """One machine of ordered limits per row, all under one rule.
 
@@ -86,15 +111,18 @@ cdef class Machines:
 
     cdef ll_level_rule rule
     cdef ll_level_state *states
+    cdef machines_taker own
     cdef readonly int rows
 
     def __cinit__(self, int rows, above, below, clear, bint strict, int64_t on_ns, int64_t off_ns, int64_t hold_ns):
         if rows < 1:
             raise ValueError(f"at least one row is needed, are {rows}")
-        self.states = <ll_level_state *>calloc(rows, sizeof(ll_level_state))
+        self.states = <ll_level_state *>calloc(2 * rows, sizeof(ll_level_state))  # the second half is the taker's
         if self.states == NULL:
             raise MemoryError
         self.rows = rows
+        self.own.head.take, self.own.states, self.own.before = take_machines, self.states, self.states + rows
+        self.own.rule, self.own.rows = &self.rule, rows
         self.rule.strict, self.rule.on_ns, self.rule.off_ns, self.rule.hold_ns = strict, on_ns, off_ns, hold_ns
         for side, (sign, bounds) in enumerate(((1, above), (-1, below))):
             if len(bounds) > LL_LEVEL_RANKS:
@@ -108,6 +136,10 @@ cdef class Machines:
 
     def __dealloc__(self):
         free(self.states)
+
+    def taker(self):
+        """What takes pieces that make no event."""
+        return offered(self, &self.own.head)
 
     def push(self, const float[:, ::1] x, block):
         """Events of the samples x, whose times are the block's: (t_ns, row, what, side, rank, x, peak, onset_ns), in that order."""
@@ -124,7 +156,7 @@ cdef class Machines:
         for row in range(self.rows):
             used = 0
             while used < n:
-                if n < SHORT:
+                if n < LL_BRIEF:
                     made = K.push(&self.states[row], &self.rule, &x[row, 0], &clock, n, &used, out, ROOM)
                 else:
                     with nogil:
@@ -187,7 +219,7 @@ cdef class Slopes:
         if n == 0:
             return
         for row in range(self.rows):
-            if n < SHORT:
+            if n < LL_BRIEF:
                 status = K.slope(&self.states[row], self.window_ns, self.hold_ns, self.per_ns, &x[row, 0], &clock, n,
                                  &out[row, 0])
             else:

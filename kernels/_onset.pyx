@@ -4,6 +4,7 @@
 row to four channels for classic STA/LTA. Short work keeps the GIL: to release it would cost more than it gives."""
 
 from libc.stdint cimport int64_t, uint8_t
+from taker cimport LL_BRIEF
 
 from lifeline_core.errors import raise_status
 
@@ -23,7 +24,6 @@ cdef extern from "onset.h":
     const ll_onset_api *ll_onset() nogil
 
 cdef const ll_onset_api *K = ll_onset()
-cdef size_t SHORT = 32768  # samples
 
 ctypedef fused real:
     float
@@ -59,7 +59,7 @@ def sta_lta(bint recursive, size_t n_sta, size_t n_lta, const real[:, ::1] x, ui
         raise ValueError(f"state and out must fit x of {rows} rows and {n} samples")
     if rows == 0 or n == 0:
         return
-    if rows * n < SHORT:
+    if rows * n < LL_BRIEF:
         status = _sta_lta(recursive, n_sta, n_lta, &x[0, 0], rows, n, &state[0, 0], &out[0, 0], wide)
     else:
         with nogil:
@@ -79,7 +79,7 @@ def cusum(double drift, double threshold, const real[:, ::1] x, uint8_t[:, ::1] 
     if rows == 0 or n == 0:
         return
     cdef ll_cusum_state *s = <ll_cusum_state *>&state[0, 0]
-    if rows * n < SHORT:
+    if rows * n < LL_BRIEF:
         status = K.cusum(s, drift, threshold, &x[0, 0], rows, n, &up[0, 0], &down[0, 0], wide)
     else:
         with nogil:
@@ -106,7 +106,7 @@ def aic(const real[:, ::1] x, double[::1] work, int64_t[::1] index, double[::1] 
         raise ValueError(f"work, index and quality must fit x of {rows} rows and {n} samples")
     if rows == 0 or n == 0:
         return
-    if rows * n < SHORT:
+    if 3 * rows * n < LL_BRIEF:  # logarithms
         status = _aic(&x[0, 0], rows, n, wide, &work[0], &index[0], &quality[0])
     else:
         with nogil:

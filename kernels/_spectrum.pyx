@@ -3,7 +3,9 @@
 """Memory for kernels/spectrum.c: one stream of rows and the sums of its segments' spectra."""
 
 from libc.stdint cimport int64_t, uint32_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset
+from taker cimport LL_BRIEF, ll_given, ll_taker, offered
 
 import numpy as np
 
@@ -18,7 +20,8 @@ cdef extern from "spectrum.h":
     ctypedef struct ll_spectrum_api:
         ll_spectrum_sums *(*open)(const ll_spectrum_plan *, const float *) nogil
         void (*close)(ll_spectrum_sums *) nogil
-        int (*push)(ll_spectrum_sums *, const float *, Py_ssize_t, size_t) nogil
+        int (*push)(ll_spectrum_sums *, const float *const *, size_t) noexcept nogil
+        void (*fetch)(const ll_spectrum_sums *, size_t) noexcept nogil
         void (*reset)(ll_spectrum_sums *) nogil
         void (*restart)(ll_spectrum_sums *) nogil
         int (*power)(ll_spectrum_sums *, double *, int64_t *) nogil
@@ -33,14 +36,30 @@ cdef extern from "spectrum.h":
     const ll_spectrum_api *ll_spectrum() nogil
 
 cdef const ll_spectrum_api *K = ll_spectrum()
-cdef enum:
-    LITTLE = 32768  # samples: to let go of the GIL for less may cost a wait for another thread, longer than the work
+
+
+cdef struct lanes_taker:
+    ll_taker head
+    ll_spectrum_sums *sums
+
+
+cdef int take_lanes(ll_taker *t, const ll_given *g) noexcept nogil:
+    cdef lanes_taker *s = <lanes_taker *> t
+    K.push(s.sums, g.x, g.n)
+    return 1
+
+
+cdef void fetch_lanes(const ll_taker *t, size_t n) noexcept nogil:
+    K.fetch((<const lanes_taker *> t).sums, n)
 
 
 cdef class Lanes:
     """Segments of float32 rows through the batched transform; dsp/spectrum.py gives it meaning."""
 
     cdef ll_spectrum_sums *s
+    cdef const float **rows
+    cdef lanes_taker own
+    cdef size_t effort  # of a sample of every row
     cdef readonly int n, hop, n_ch, n_f
     cdef readonly bint cross
 
@@ -53,33 +72,43 @@ cdef class Lanes:
         self.s = K.open(&plan, &window[0])
         if self.s is NULL:
             raise_status(-3, f"spectrum of n={window.shape[0]} hop={hop} n_ch={n_ch} part={part} keep={keep}")
-        self.cross = cross
+        self.rows = <const float **> malloc(n_ch * sizeof(float *))
+        if self.rows is NULL:
+            raise MemoryError("spectrum: the system gave no memory")
+        self.own.head.take, self.own.head.fetch, self.own.sums = take_lanes, fetch_lanes, self.s
+        self.cross, self.effort = cross, n_ch * (1 + n_ch // 4 if cross else 1)
         self.n, self.hop, self.n_ch, self.n_f = plan.n, hop, n_ch, plan.n // 2 + 1
 
     def __dealloc__(self):
         K.close(self.s)
+        free(self.rows)
+
+    def taker(self):
+        """What takes every piece of n_ch rows; it never refuses."""
+        return offered(self, &self.own.head)
 
     def push(self, const float[:, :] x):
         """Take x float32[n_ch, n] in; samples of a row lie side by side in memory."""
-        cdef Py_ssize_t stride = x.strides[0] // sizeof(float)
         cdef size_t n = x.shape[1]
-        cdef int status
+        cdef int status, c
         if x.shape[0] != self.n_ch or (n > 1 and x.strides[1] != sizeof(float)):
             raise_status(-2, f"spectrum of {self.n_ch} rows")
         if n == 0:
             return
-        if n * self.n_ch < LITTLE:
-            status = K.push(self.s, &x[0, 0], stride, n)
+        for c in range(self.n_ch):
+            self.rows[c] = &x[c, 0]
+        if n * self.effort < LL_BRIEF:
+            status = K.push(self.s, self.rows, n)
         else:
             with nogil:
-                status = K.push(self.s, &x[0, 0], stride, n)
+                status = K.push(self.s, self.rows, n)
         raise_status(status, "spectrum")
 
     def reset(self):
         K.reset(self.s)
 
     def restart(self):
-        if self.n * self.n_ch < LITTLE:
+        if 4 * self.n * self.effort < LL_BRIEF:  # half a group
             K.restart(self.s)
         else:
             with nogil:
@@ -111,7 +140,7 @@ cdef class Lanes:
         cdef double[:, ::1] o = out
         cdef int64_t[::1] u = used
         cdef int status
-        if self.n * self.n_ch < LITTLE:
+        if 4 * self.n * self.effort < LL_BRIEF:  # half a group
             status = K.power(self.s, &o[0, 0], &u[0])
         else:
             with nogil:

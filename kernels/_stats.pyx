@@ -1,7 +1,9 @@
 # serves: lifeline_core.dsp
 """Memory for kernels/stats.c: bins of many rows, and guards that look at rows for flat lines and clipping."""
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.string cimport memcpy
+from taker cimport LL_BRIEF, ll_given, ll_taker, offered, taken
 
 import struct
 
@@ -44,8 +46,8 @@ cdef const ll_stats_api *K = ll_stats()
 HEAD = struct.Struct("<4sII")
 # By tag: what a state of this build looks like.
 VERSIONS = {b"LLSC": 2, b"LLSG": 1}
-# Below so many samples the GIL is kept: giving it back may cost a wait for another thread, longer than the work.
-cdef Py_ssize_t FEW = 32768
+cdef enum:
+    HISTORICAL = 8  # of a block's flags
 ROW = np.dtype([("count", "i8"), ("bad", "i8"), ("clipped", "i8"), ("flat_run", "i8"), ("mean", "f8"), ("rms", "f8"),
                 ("std", "f8"), ("min", "f8"), ("max", "f8"), ("sum", "f8"), ("sum_sq", "f8"), ("crest", "f8"),
                 ("skewness", "f8"), ("kurtosis", "f8")])
@@ -78,12 +80,39 @@ def _unpacked(tag, state, memory):
     memory[:] = np.frombuffer(state, np.uint8, offset=HEAD.size)
 
 
+cdef struct cells_taker:
+    ll_taker head  # first: a pointer to it is one to all
+    ll_stats_cell *cells
+    const float *low
+    const float *high
+    uint32_t n_ch, rate_num, rate_den
+    int64_t anchor_ns, begin, edge  # samples [begin, edge) on this time base lie in the open bin; begin == edge: none is known
+    int64_t end  # the sample behind the last one that was taken so
+
+
+cdef bint lie_within(cells_taker *s, int64_t anchor_ns, int64_t index, int64_t rate_num, int64_t rate_den, size_t n) noexcept nogil:
+    """Samples that all lie in the open bin and leave room there."""
+    return (index >= s.begin and index + <int64_t> n < s.edge and anchor_ns == s.anchor_ns and rate_num == s.rate_num and
+            rate_den == s.rate_den)
+
+
+cdef int take_cells(ll_taker *t, const ll_given *g) noexcept nogil:
+    cdef cells_taker *s = <cells_taker *> t
+    cdef uint32_t c
+    if t.shut or g.flags & HISTORICAL or g.rows != s.n_ch or not lie_within(s, g.anchor_ns, g.index, g.rate_num, g.rate_den, g.n):
+        return 0
+    for c in range(s.n_ch):
+        K.add(s.cells + c, 1, g.x[c], 0, g.n, s.low + c, s.high + c)
+    s.end = g.index + <int64_t> g.n
+    return 1
+
+
 cdef class Cells:
     """The open bin of n_ch rows."""
 
     cdef object memory
     cdef unsigned char[::1] view
-    cdef ll_stats_cell *cells
+    cdef cells_taker own
     cdef const float[::1] low, high
     cdef readonly Py_ssize_t n_ch
 
@@ -94,32 +123,58 @@ cdef class Cells:
         self.low, self.high = low, high
         self.memory = np.zeros(self.n_ch * CELL, np.uint8)
         self.view = self.memory
-        self.cells = <ll_stats_cell *> &self.view[0]
-        K.open(self.cells, self.n_ch)
+        self.own.head.take = take_cells
+        self.own.n_ch = <uint32_t> self.n_ch
+        self.own.cells, self.own.low, self.own.high = <ll_stats_cell *> &self.view[0], &low[0], &high[0]
+        K.open(self.own.cells, self.n_ch)
+
+    def taker(self):
+        """What may take pieces that lie `within`; not those of history."""
+        return offered(self, &self.own.head)
+
+    def reach(self, int64_t anchor_ns, int64_t begin, int64_t edge, uint32_t rate_num, uint32_t rate_den):
+        """Samples [begin, edge) on this time base lie in the open bin; begin == edge: none is known."""
+        self.own.anchor_ns, self.own.begin, self.own.edge = anchor_ns, begin, edge
+        self.own.rate_num, self.own.rate_den, self.own.end = rate_num, rate_den, begin
+
+    def end_ns(self):
+        """Time behind the last sample that was taken by `within` or the taker since `reach`; None: none was."""
+        cdef cells_taker *s = &self.own
+        if s.end <= s.begin:
+            return None
+        return s.anchor_ns + <object> s.end * <object> s.rate_den * 1_000_000_000 // <object> s.rate_num
+
+    def within(self, const float[:, :] x, int64_t anchor_ns, int64_t index, int64_t rate_num, int64_t rate_den):
+        """As add, if all of it lies in the open bin and leaves room there; otherwise nothing is done."""
+        if not lie_within(&self.own, anchor_ns, index, rate_num, rate_den, x.shape[1]):
+            return False
+        self.add(x)
+        self.own.end = index + x.shape[1]
+        return True
 
     @property
     def seen(self):
-        return self.cells[0].seen
+        return self.own.cells[0].seen
 
     def renew(self):
         """A new bin; runs go on."""
-        K.open(self.cells, self.n_ch)
+        K.open(self.own.cells, self.n_ch)
 
     def add(self, const float[:, :] x):
         cdef size_t n = x.shape[1]
         cdef Py_ssize_t stride = x.strides[0] // sizeof(float)
         _rows(x, self.n_ch)
-        if n * self.n_ch >= <size_t> FEW:
+        if n * self.n_ch >= LL_BRIEF:
             with nogil:
-                K.add(self.cells, self.n_ch, &x[0, 0], stride, n, &self.low[0], &self.high[0])
+                K.add(self.own.cells, self.n_ch, &x[0, 0], stride, n, &self.low[0], &self.high[0])
         elif n:
-            K.add(self.cells, self.n_ch, &x[0, 0], stride, n, &self.low[0], &self.high[0])
+            K.add(self.own.cells, self.n_ch, &x[0, 0], stride, n, &self.low[0], &self.high[0])
 
     def read(self):
         """One record of ROW for each row."""
         rows = np.empty(self.n_ch, ROW)
         cdef unsigned char[::1] out = rows.view(np.uint8)
-        K.read(self.cells, self.n_ch, <ll_stats_row *> &out[0])
+        K.read(self.own.cells, self.n_ch, <ll_stats_row *> &out[0])
         return rows
 
     def save(self):
@@ -141,7 +196,7 @@ def describe(const sample[:, ::1] x, rows, Py_ssize_t begin, Py_ssize_t end):
     cdef Py_ssize_t c, n = x.shape[1]
     if begin < 0 or begin > end or end > x.shape[0] or rows.shape[0] != x.shape[0] or n == 0:
         raise_status(-2, f"describe of {x.shape[0]} x {n}")
-    if (end - begin) * n < FEW:
+    if (end - begin) * n < LL_BRIEF:
         for c in range(begin, end):
             K.describe(&x[c, 0], sample is double, n, to + c)
     else:
@@ -154,13 +209,53 @@ cdef _told(const ll_stats_event *e):
     return bool(e.active), e.t_ns, e.onset_ns, e.count, e.value
 
 
+cdef struct guards_taker:
+    ll_taker head
+    ll_stats_guard *guards
+    ll_stats_guard *before
+    ll_stats_rule *rules
+    uint32_t rows, n_ch, most_sd_us
+    uint8_t flat, clip, clipped, refused  # what is looked for; the flag that says so of every sample; flags that others look at
+
+
+cdef bint is_quiet(guards_taker *s, const ll_given *g) noexcept nogil:
+    cdef ll_stats_clock clock
+    cdef ll_stats_event event
+    cdef uint32_t row
+    cdef int found = 0
+    clock.anchor_ns, clock.index, clock.rate_num, clock.rate_den = g.anchor_ns, g.index, g.rate_num, g.rate_den
+    clock.t_ns = NULL
+    for row in range(s.rows if s.flat else 0):
+        K.flat(s.guards + row, s.rules + row, g.x[row], 0, g.n, &clock, &event, &found)
+        if found:
+            return False
+    for row in range(s.n_ch if s.clip else 0):
+        K.clip(s.guards + row, s.rules + row, g.x[row if row < s.rows else 0], 0, g.n, &clock,
+               row == s.n_ch - 1 and g.flags & s.clipped, &event, &found)
+        if found:
+            return False
+    return True
+
+
+cdef int take_guards(ll_taker *t, const ll_given *g) noexcept nogil:
+    cdef guards_taker *s = <guards_taker *> t
+    if t.shut or g.flags & s.refused or g.rows != s.rows or g.clock_sd_us > s.most_sd_us:
+        return 0
+    memcpy(s.before, s.guards, s.n_ch * sizeof(ll_stats_guard))
+    if is_quiet(s, g):
+        return 1
+    memcpy(s.guards, s.before, s.n_ch * sizeof(ll_stats_guard))
+    return 0
+
+
 cdef class Guards:
     """Flat lines and clipping of n_ch rows; `rules` has one (flat_need, flat_ns, window_ns, clip_need, low, high, rest) each."""
 
-    cdef object memory, rule_memory
-    cdef unsigned char[::1] view, rule_view
+    cdef object memory, rule_memory, before
+    cdef unsigned char[::1] view, rule_view, before_view
     cdef ll_stats_guard *guards
     cdef ll_stats_rule *rules
+    cdef guards_taker own
     cdef readonly Py_ssize_t n_ch
 
     def __cinit__(self, rules):
@@ -169,13 +264,32 @@ cdef class Guards:
             raise_status(-1, "guards")
         self.memory = np.zeros(self.n_ch * GUARD, np.uint8)
         self.rule_memory = np.zeros(self.n_ch * sizeof(ll_stats_rule), np.uint8)
-        self.view, self.rule_view = self.memory, self.rule_memory
+        self.before = np.zeros(self.n_ch * GUARD, np.uint8)
+        self.view, self.rule_view, self.before_view = self.memory, self.rule_memory, self.before
         self.guards = <ll_stats_guard *> &self.view[0]
         self.rules = <ll_stats_rule *> &self.rule_view[0]
+        self.own.head.take = take_guards
+        self.own.guards, self.own.rules, self.own.before = self.guards, self.rules, <ll_stats_guard *> &self.before_view[0]
         cdef ll_stats_rule *r
         for i, rule in enumerate(rules):
             r = self.rules + <Py_ssize_t> i
             r.flat_need, r.flat_ns, r.window_ns, r.clip_need, r.low, r.high, r.rest = rule
+
+    def taker(self, Py_ssize_t rows, bint flat, bint clip, uint8_t clipped, uint8_t refused, uint32_t most_sd_us):
+        """What may take pieces of so many rows that betray nothing: flags `clipped` says that every sample of the last row is, with
+        flags `refused` or a clock worse than `most_sd_us` they are left alone."""
+        if not 0 < rows <= self.n_ch:
+            raise_status(-2, f"guards of {self.n_ch} rows")
+        self.own.rows, self.own.n_ch, self.own.most_sd_us = <uint32_t> rows, <uint32_t> self.n_ch, most_sd_us
+        self.own.flat, self.own.clip, self.own.clipped, self.own.refused = flat, clip, clipped, refused
+        return offered(self, &self.own.head)
+
+    def shut(self, bint closed):
+        """Whether the taker leaves everything alone for now."""
+        self.own.head.shut = closed
+
+    def taken(self):
+        return taken(&self.own.head)
 
     def push(self, const float[:, :] x, int64_t anchor_ns, int64_t index, int64_t rate_num, int64_t rate_den,
              const int64_t[::1] t_ns=None, bint flat=True, bint clip=True, bint flagged=False):
@@ -198,7 +312,7 @@ cdef class Guards:
         clock.t_ns = NULL
         if t_ns is not None:
             clock.t_ns = &t_ns[0]
-        cdef bint few = <Py_ssize_t> n * rows < FEW
+        cdef bint few = <Py_ssize_t> n * rows < LL_BRIEF
         for row in range(rows if flat else 0):
             i = 0
             while i < n:

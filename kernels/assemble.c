@@ -13,6 +13,7 @@
 #include <math.h>
 
 #include "counts.h"
+#include "handout.h"
 #include "packed.h"
 
 /* ---- tables ---- */
@@ -106,30 +107,50 @@ int ll_assemble_adopt(ll_assembler *a, ll_stream *s) {
 
 static const uint8_t WIDTH[] = {0, 2, 3, 4, 4, 8, 16};
 
-/* The frame without its first `skip` samples, seen from row `row`: what wire's row functions can read as row 0. Of a packed frame
- * that row has been unpacked. */
-static ll_frame tail_of(const ll_assembler *a, const ll_frame *f, uint32_t row, uint64_t skip, uint64_t n) {
-    ll_frame part = *f;
-    if (f->encoding == LL_PACKED) part.encoding = LL_INT32, part.payload = (const uint8_t *)(a->unpacked + skip);
-    else part.payload = f->payload + ((size_t)row * f->n_samples + skip) * WIDTH[f->encoding];
-    part.payload_len = n * WIDTH[part.encoding];
-    part.n_samples = (uint32_t)n, part.n_channels = 1;
-    return part;
+/* Row `row` of a frame from sample `skip` on, n of them, as what wire's row functions can read as row 0; `part` is a copy of the
+ * frame. Of a packed frame that row has been unpacked. */
+static void see_row(const ll_assembler *a, const ll_frame *f, uint32_t row, uint64_t skip, uint64_t n, ll_frame *part) {
+    if (f->encoding == LL_PACKED) part->encoding = LL_INT32, part->payload = (const uint8_t *)(a->unpacked + skip);
+    else part->payload = f->payload + ((size_t)row * f->n_samples + skip) * WIDTH[f->encoding];
+    part->payload_len = n * WIDTH[part->encoding];
+    part->n_samples = (uint32_t)n, part->n_channels = 1;
 }
 
-static void write_row(ll_assembler *a, ll_ring *r, const ll_channel *c, const ll_frame *f, uint32_t row, uint64_t skip) {
+static void write_row(ll_assembler *a, ll_ring *r, const ll_channel *c, const ll_frame *f, uint32_t row, uint64_t skip,
+                      ll_frame *part) {
     uint64_t n = f->n_samples - skip, at = r->head & (r->cap - 1), room = r->cap - at, first = n < room ? n : room;
     for (uint64_t done = 0, len = first; done < n; done += len, len = n - done, at = 0) {
-        ll_frame part = tail_of(a, f, row, skip + done, len);
-        if (r->timed) ll_wire()->timed_row(&part, 0, c->scale, c->offset, r->times + at, r->data + at);
-        else ll_wire()->row(&part, 0, c->scale, c->offset, r->data + at);
+        see_row(a, f, row, skip + done, len, part);
+        if (r->timed) LL_FN(ll_wire_api).timed_row(part, 0, c->scale, c->offset, r->times + at, r->data + at);
+        else LL_FN(ll_wire_api).row(part, 0, c->scale, c->offset, r->data + at);
     }
     r->head += n, r->fresh = 1, r->quiet = 0;
     a->count.samples += n;
 }
 
+static void mark(ll_assembler *a, int32_t join) {
+    ll_join *j = &a->joins[join];
+    j->dirty = 1;
+    if (!j->listed) j->listed = 1, a->dirty[a->n_dirty++] = join;
+}
+
 static void mark_dirty(ll_assembler *a, const ll_ring *r) {
-    for (uint32_t k = 0; k < r->n_readers; k++) a->joins[r->readers[k].join].dirty = 1;
+    for (uint32_t k = 0; k < r->n_readers; k++) {
+        const ll_join *j = &a->joins[r->readers[k].join];
+        mark(a, r->readers[k].join);
+        if (j->crowd && r->head - j->cursors[r->readers[k].cursor].pos >= LL_RIPE) a->ripe = r->readers[k].join / 2;
+    }
+}
+
+/* Much has come to a join whose readers all have takers: they have it now, while it is in the caches. 1: what they leave should be
+ * read before the ring has to grow; but only once in a feed, for who leaves everything is read in long blocks more cheaply. */
+static int hand_out_ripe(ll_assembler *a) {
+    ll_crowd *c = a->joins[2 * a->ripe].crowd;
+    a->wanted = a->n_fresh ? -1 : a->ripe, a->ripe = -1;
+    if (!c || !c->all || c->left || c->held) return 0;
+    if (!a->n_fresh && (!ll_hand_out(a, a->wanted, 0) || c->asked == a->feeds)) return 0;
+    c->asked = a->feeds;
+    return 1;
 }
 
 /* Wide, because a device may say any index. */
@@ -167,7 +188,7 @@ static uint64_t timed_skip(const ll_ring *r, const ll_frame *f, uint32_t row) {
 static int seam_for(ll_assembler *a, ll_lane *l, const ll_frame *f, uint64_t skip, int lane, int epoch, ll_seam *s) {
     uint64_t index = f->sample_index + skip;
     int regular = f->encoding != 6;
-    int64_t t = regular ? (int64_t)time_at(f->t0_ns, f->sample_index, index, f->rate_num, f->rate_den) : f->t0_ns;
+    int64_t t = regular && skip ? (int64_t)time_at(f->t0_ns, f->sample_index, index, f->rate_num, f->rate_den) : f->t0_ns;
     *s = (ll_seam){.lost = -1, .rate_num = f->rate_num, .rate_den = f->rate_den, .clock_sd_us = f->clock_sd_us, .flags = f->flags & 15};
     int same = l->begun && l->flags == s->flags && l->clock_sd_us == f->clock_sd_us;
     if (!l->begun) s->reason = epoch ? LL_EPOCH : LL_START;
@@ -222,6 +243,7 @@ static int write_frame(ll_assembler *a, ll_stream *st, const ll_frame *f, int la
     ll_seam seam;
     int has_seam = seam_for(a, l, f, skip, lane, epoch, &seam);
     const uint8_t *at = f->payload;
+    ll_frame part = *f;
     for (uint32_t row = 0; row < f->n_channels; row++) {
         if (f->encoding == LL_PACKED) at = ll_wire()->unpack(f, at, st->rows[row] < 0 ? NULL : a->unpacked);
         if (st->rows[row] < 0) {
@@ -241,7 +263,7 @@ static int write_frame(ll_assembler *a, ll_stream *st, const ll_frame *f, int la
             int status = ll_ring_seam(r, &seam);
             if (status) return status;
         }
-        if (from < f->n_samples) write_row(a, r, &a->channels[st->rows[row]], f, row, from);
+        if (from < f->n_samples) write_row(a, r, &a->channels[st->rows[row]], f, row, from, &part);
         mark_dirty(a, r);
     }
     l->next_index = f->sample_index + f->n_samples;
@@ -505,11 +527,12 @@ static int new_stream(ll_assembler *a, const ll_frame *f, int force, ll_stream *
 }
 
 static int wrong_for(const ll_assembler *a, const ll_stream *s, const ll_frame *f) {
+    const double rate = (double)f->rate_num / f->rate_den;
     for (uint32_t row = 0; row < f->n_channels; row++) {
         if (s->rows[row] < 0) continue;
         const ll_channel *c = &a->channels[s->rows[row]];
         if ((c->rate_hz == 0.0) != (f->encoding == 6)) return LL_REFUSED_WRONG_ENCODING;
-        if (c->rate_hz != 0.0 && fabs((double)f->rate_num / f->rate_den - c->rate_hz) > 1e-4 * c->rate_hz) return LL_REFUSED_WRONG_RATE;
+        if (c->rate_hz != 0.0 && fabs(rate - c->rate_hz) > 1e-4 * c->rate_hz) return LL_REFUSED_WRONG_RATE;
     }
     return f->n_samples > LL_MAX_SAMPLES ? LL_REFUSED_TOO_LARGE : 0;
 }
@@ -571,8 +594,16 @@ static uint64_t acknowledged(const ll_stream *s) {
     return next;
 }
 
+/* A record that is read soon: frames come from another thread, or from far away. */
+enum { AHEAD = 2, FETCHED = 8192 };
+static void fetch(const uint8_t *bytes, size_t len) {
+    if (len > FETCHED) len = FETCHED;
+    for (size_t i = 0; i < len; i += 64) __builtin_prefetch(bytes + i, 0, 2);
+}
+
 static int feed(ll_assembler *a, const uint8_t *buf, const int64_t *offsets, const int64_t *lengths, int64_t n, int64_t *next,
                 int force, int checked, ll_outcome *out) {
+    a->feeds += *next == 0;
     for (;; ++*next, force = 0, checked = 0) {
         if (a->unsettled) {
             if (settle(a, a->unsettled, 0, force) == LL_FULL) return LL_NEEDS_ROOM;
@@ -582,6 +613,7 @@ static int feed(ll_assembler *a, const uint8_t *buf, const int64_t *offsets, con
         const uint8_t *bytes = buf + offsets[*next];
         size_t len = (size_t)lengths[*next];
         ll_frame f;
+        if (*next + AHEAD < n) fetch(buf + offsets[*next + AHEAD], (size_t)lengths[*next + AHEAD]);
         if (len && is_map(bytes[0]) && !checked) return LL_NEEDS_PYTHON;
         int status = ll_wire()->parse(bytes, len, &f);
         if (status) {
@@ -593,6 +625,7 @@ static int feed(ll_assembler *a, const uint8_t *buf, const int64_t *offsets, con
         status = feed_frame(a, &f, bytes, len, *next, force, out);
         if (status == LL_FULL) return LL_NEEDS_ROOM;
         if (status) return status;
+        if (a->ripe >= 0 && hand_out_ripe(a) && *next + 1 < n) return ++*next, LL_NEEDS_READERS;
     }
 }
 
@@ -638,8 +671,12 @@ static int tick(ll_assembler *a, uint32_t patience) {
         ll_ring *r = &a->rings[c];
         if (!r->fresh && r->quiet < UINT32_MAX) r->quiet++;
         r->fresh = 0;
+        ll_ring_shrink(r);
     }
-    for (int32_t j = 0; j < 2 * a->n_joins; j += 2) ll_join_tick(&a->joins[j], a->rings, patience);
+    for (int32_t j = 0; j < 2 * a->n_joins; j += 2) {
+        ll_join_tick(&a->joins[j], a->rings, patience);
+        if (a->joins[j].dirty) mark(a, j);
+    }
     return LL_OK;
 }
 
@@ -676,7 +713,10 @@ int ll_assemble_reserve(ll_assembler *a, int32_t j) {
     ll_join *more = realloc(a->joins, 2 * (size_t)(j + 1) * sizeof *more);
     if (!more) return LL_NOMEM;
     memset(more + 2 * j, 0, 2 * sizeof *more);
-    a->joins = more, a->n_joins = j + 1;
+    a->joins = more;
+    int32_t *dirty = realloc(a->dirty, 2 * (size_t)(j + 1) * sizeof *dirty);
+    if (!dirty) return LL_NOMEM;
+    a->dirty = dirty, a->n_joins = j + 1;
     return LL_OK;
 }
 
@@ -686,9 +726,10 @@ static int split(ll_assembler *a, int32_t join, const int32_t *channels, int32_t
     int status = ll_assemble_reserve(a, fresh);
     if (!status) status = set_join(a, fresh, channels, n, 0);
     if (status) return status;
+    ll_crowd_free(&a->joins[2 * join]); /* its readers begin anew */
     for (int lane = 0; lane < 2; lane++) {
         ll_join *from = &a->joins[2 * join + lane], *to = &a->joins[2 * fresh + lane];
-        to->started = from->started, to->broken = from->broken, to->lost = from->lost, to->dirty = 1;
+        to->started = from->started, to->broken = from->broken, to->lost = from->lost, mark(a, 2 * fresh + lane);
         for (int32_t k = 0; k < n; k++) {
             ll_ring *r = &a->rings[2 * channels[k] + lane];
             int32_t old = 0;
@@ -704,38 +745,64 @@ static int split(ll_assembler *a, int32_t join, const int32_t *channels, int32_t
                     if (other->readers[q].join == 2 * join + lane) other->readers[q].cursor = c;
             }
         }
-        from->dirty = 1;
+        mark(a, 2 * join + lane);
     }
     return fresh;
 }
 
-static int join_next(ll_assembler *a, int32_t join, int lane, ll_piece *out, double *skew_s) {
-    return ll_join_next(&a->joins[2 * join + lane], a->rings, out, skew_s);
+static uint64_t waiting(const ll_assembler *a) {
+    uint64_t sum = 0;
+    for (int32_t k = 0; k < a->n_dirty; k++) {
+        const ll_join *j = &a->joins[a->dirty[k]];
+        if (j->crowd && j->n) sum += (a->rings[j->cursors[0].ring].head - j->cursors[0].pos) * (uint64_t)j->n;
+    }
+    return sum;
+}
+
+static int in_order(const void *a, const void *b) { return *(const int32_t *)a - *(const int32_t *)b; }
+
+static void give_all(ll_assembler *a) {
+    qsort(a->dirty, (size_t)a->n_dirty, sizeof *a->dirty, in_order);
+    for (int32_t k = 0; k < a->n_dirty; k++) {
+        ll_join *j = &a->joins[a->dirty[k]];
+        if (j->dirty && j->crowd) j->dirty = (uint8_t)ll_hand_out(a, a->dirty[k] / 2, 1);
+    }
 }
 
 static void join_copy(ll_assembler *a, int32_t join, int lane, const ll_piece *piece, float *x, int64_t *t_ns) {
     ll_join_copy(&a->joins[2 * join + lane], a->rings, a->joins, piece, x, t_ns);
+    if (!lane) ll_hand_passed(a, join, piece);
 }
 
 static void destroy(ll_assembler *a) {
     for (int32_t c = 0; a->rings && c < 2 * a->n_channels; c++) ll_ring_free(&a->rings[c]);
-    for (int32_t j = 0; a->joins && j < 2 * a->n_joins; j++) free(a->joins[j].cursors);
+    for (int32_t j = 0; a->joins && j < 2 * a->n_joins; j++) free(a->joins[j].cursors), ll_crowd_free(&a->joins[j]);
     for (int32_t k = 0; k < a->n_streams; k++) stream_free(a->streams[k]);
     free(a->channels), free(a->rings), free(a->joins), free(a->streams), free(a->devices), free(a->table), free(a->by_number);
-    free(a->fresh_streams), free(a->unpacked), free(a);
+    free(a->dirty), free(a->fresh_streams), free(a->unpacked), free(a);
 }
 
 static ll_assembler *make(int32_t n_channels, int32_t n_joins) {
     ll_assembler *a = calloc(1, sizeof *a);
     if (!a) return NULL;
-    a->n_channels = n_channels, a->n_joins = n_joins;
+    a->n_channels = n_channels, a->n_joins = n_joins, a->ripe = -1;
     a->channels = calloc((size_t)n_channels + 1, sizeof *a->channels);
     a->rings = calloc(2 * (size_t)n_channels + 1, sizeof *a->rings);
     a->joins = calloc(2 * (size_t)n_joins + 1, sizeof *a->joins);
     a->by_number = calloc((size_t)n_channels + 1, sizeof *a->by_number);
-    if (a->channels && a->rings && a->joins && a->by_number && !table_rebuild(a)) return a;
+    a->dirty = calloc(2 * (size_t)n_joins + 1, sizeof *a->dirty);
+    if (a->channels && a->dirty && a->rings && a->joins && a->by_number && !table_rebuild(a)) return a;
     destroy(a);
     return NULL;
+}
+
+/* Readers come to what is loaded as to what is made: with an offer. */
+static int load(ll_assembler *a, const uint8_t *bytes, size_t len) {
+    for (int32_t j = 0; j < 2 * a->n_joins; j++) ll_crowd_free(&a->joins[j]);
+    int status = ll_assemble_load(a, bytes, len);
+    for (int32_t j = 0; !status && j < 2 * a->n_joins; j++)
+        if (a->joins[j].dirty) mark(a, j);
+    return status;
 }
 
 static int seal(ll_assembler *a) { /* heap sort would be more code than the channels deserve: insertion on shell gaps */
@@ -754,4 +821,5 @@ static int seal(ll_assembler *a) { /* heap sort would be more code than the chan
 const ll_assemble_api LL_FN(ll_assemble_api) = {
     .make = make, .destroy = destroy, .set_channel = set_channel, .set_join = set_join, .seal = seal, .feed = feed,
     .ack = acknowledged, .spend = spend_record, .put = put,
-    .settle = settle_all, .tick = tick, .next = join_next, .copy = join_copy, .split = split, .save = ll_assemble_save, .load = ll_assemble_load};
+    .settle = settle_all, .tick = tick, .offer = ll_crowd_set, .waiting = waiting, .give = give_all, .next = ll_hand_next,
+    .copy = join_copy, .split = split, .save = ll_assemble_save, .load = load};

@@ -8,6 +8,7 @@
 #define LL_ASSEMBLE_H
 
 #include "ring.h"
+#include "taker.h"
 #include "wire.h"
 
 #define LL_COUNTERS(X)                                                                                                  \
@@ -86,8 +87,11 @@ typedef struct {
     int32_t *table;      /* hash of streams */
     int32_t *by_number;  /* channels sorted by (device, number) */
     int32_t *fresh_streams;
-    int32_t n_channels, n_joins, n_streams, cap_streams, table_size, n_fresh, cap_fresh;
-    uint64_t born;
+    int32_t *dirty; /* joins that were written to: only these are looked at */
+    int32_t n_channels, n_joins, n_streams, cap_streams, table_size, n_fresh, cap_fresh, n_dirty;
+    uint64_t born, turn; /* streams begun; blocks given in lane 0 */
+    uint64_t feeds;      /* calls of feed that began with a record of their own */
+    int32_t ripe, wanted; /* a join with much to hand out, or -1; the one that LL_NEEDS_READERS speaks of */
     ll_stream *unsettled; /* held frames that waited for room */
     int32_t *unpacked;    /* one row of a packed frame, grown to the longest so far: at most LL_MAX_SAMPLES */
     uint32_t cap_unpacked;
@@ -103,7 +107,12 @@ typedef struct {
     int64_t *greeting_record;
 } ll_outcome;
 
-enum { LL_FED = 0, LL_NEEDS_ROOM = 1, LL_NEEDS_PYTHON = 2 }; /* a gateway's map or header extensions: Python's part */
+enum {
+    LL_FED = 0,
+    LL_NEEDS_ROOM = 1,
+    LL_NEEDS_PYTHON = 2, /* a gateway's map or header extensions: Python's part */
+    LL_NEEDS_READERS = 3 /* much waits in a join (`wanted`) that Python must read; -1: for a stream that is new, and may split it */
+};
 
 typedef struct {
     ll_assembler *(*make)(int32_t n_channels, int32_t n_joins);
@@ -111,8 +120,9 @@ typedef struct {
     int (*set_channel)(ll_assembler *a, int32_t i, const ll_channel *c, uint64_t max_cap);
     int (*set_join)(ll_assembler *a, int32_t j, const int32_t *channels, int32_t n, int maskable);
     int (*seal)(ll_assembler *a); /* after all channels and joins are set */
-    /* Takes records [*next, n); stops early with LL_NEEDS_ROOM (take blocks, call again; `force` lets readers lose instead) or
-     * LL_NEEDS_PYTHON at record *next (`checked` lets that one record pass as it is). */
+    /* Takes records [*next, n); stops early with LL_NEEDS_ROOM (take blocks, call again; `force` lets readers lose instead),
+     * LL_NEEDS_PYTHON at record *next (`checked` lets that one record pass as it is) or LL_NEEDS_READERS (see to new streams, call
+     * again). */
     int (*feed)(ll_assembler *a, const uint8_t *buf, const int64_t *offsets, const int64_t *lengths, int64_t n, int64_t *next,
                 int force, int checked, ll_outcome *out);
     uint64_t (*ack)(const ll_stream *s); /* one past the highest number below which nothing is missing */
@@ -122,7 +132,12 @@ typedef struct {
     /* Gives up holes nobody fills; LL_FULL: take blocks, call again with force. `all`: at the end of everything. */
     int (*settle)(ll_assembler *a, uint32_t patience, int all, int force);
     int (*tick)(ll_assembler *a, uint32_t patience); /* after settle */
-    int (*next)(ll_assembler *a, int32_t join, int lane, ll_piece *out, double *skew_s);
+    /* Takers of the readers of a join (taker.h), n[r] each, as ll_crowd_set of handout.h. */
+    int (*offer)(ll_assembler *a, int32_t join, const int32_t *n, int32_t readers, ll_taker *const *takers);
+    uint64_t (*waiting)(const ll_assembler *a); /* samples that wait for takers */
+    void (*give)(ll_assembler *a); /* takers get all there is; of a->dirty, now in order, what is dirty still has something for Python */
+    /* *from: for each reader the first sample of the block that it has not had; NULL: nobody has had any. */
+    int (*next)(ll_assembler *a, int32_t join, int lane, ll_piece *out, double *skew_s, const int64_t **from);
     void (*copy)(ll_assembler *a, int32_t join, int lane, const ll_piece *piece, float *x, int64_t *t_ns);
     int (*split)(ll_assembler *a, int32_t join, const int32_t *channels, int32_t n); /* these leave `join`; the new one's number */
     long (*save)(const ll_assembler *a, uint8_t *out, size_t cap); /* bytes needed; written when cap is enough */

@@ -33,9 +33,18 @@ static int grow(ll_ring *r, uint64_t cap) {
 int ll_ring_room(ll_ring *r, uint64_t n) {
     if (!r->n_readers) ll_ring_trim(r, NULL);
     uint64_t need = r->head - r->tail + n;
+    if (need > r->most) r->most = need;
     if (need <= r->cap) return LL_OK;
     if (need > r->max_cap && n <= r->max_cap / 2) return LL_FULL;
     return grow(r, pow2_at_least(need));
+}
+
+void ll_ring_shrink(ll_ring *r) {
+    int loose = !r->timed && r->head == r->tail && r->most && 4 * pow2_at_least(r->most) <= r->cap;
+    r->most = 0;
+    if (!loose) return;
+    free(r->data);
+    r->data = NULL, r->cap = 0;
 }
 
 int ll_ring_seam(ll_ring *r, const ll_seam *s) {
@@ -156,18 +165,25 @@ static int align(ll_join *j, ll_ring *rings, int64_t *t_ns) {
     return *t_ns != INT64_MIN;
 }
 
+/* Both positions have one time without a division: rows of one device have one time base. */
+static int same_time(const ll_seam *s, uint64_t pos, const ll_seam *other, uint64_t other_pos) {
+    return s->anchor_ns == other->anchor_ns && pos - s->anchor_pos == other_pos - other->anchor_pos &&
+           s->rate_num == other->rate_num && s->rate_den == other->rate_den;
+}
+
 /* Skews against the first live row; 0 when a row is more than half a sample off (a clock was put right: align again). */
 static int skews(const ll_join *j, const ll_ring *rings, double *skew_s) {
-    int64_t ref = INT64_MIN;
+    const ll_seam *first = NULL;
+    uint64_t first_pos = 0;
     for (int32_t i = 0; i < j->n; i++) {
         const ll_cursor *c = &j->cursors[i];
         const ll_ring *r = &rings[c->ring];
         skew_s[i] = 0.0;
         if (c->masked || r->timed) continue;
         const ll_seam *s = holds(r, c);
-        int64_t t = ll_ring_time(r, s, c->pos);
-        if (ref == INT64_MIN) ref = t;
-        __int128 off = (__int128)t - ref;
+        if (!first) first = s, first_pos = c->pos;
+        if (same_time(s, c->pos, first, first_pos)) continue;
+        __int128 off = (__int128)ll_ring_time(r, s, c->pos) - ll_ring_time(r, first, first_pos);
         if ((off < 0 ? -off : off) > half_sample_ns(s)) return 0;
         skew_s[i] = (double)off * 1e-9;
     }
@@ -226,6 +242,15 @@ int ll_join_next(ll_join *j, ll_ring *rings, ll_piece *out, double *skew_s) {
     return LL_BLOCK;
 }
 
+void ll_join_pass(ll_join *j, ll_ring *rings, const ll_join *joins, const ll_piece *piece) {
+    for (int32_t i = 0; i < j->n; i++) {
+        ll_cursor *c = &j->cursors[i];
+        if (c->masked) continue;
+        c->pos += piece->n;
+        ll_ring_trim(&rings[c->ring], joins);
+    }
+}
+
 void ll_join_copy(ll_join *j, ll_ring *rings, const ll_join *joins, const ll_piece *piece, float *x, int64_t *t_ns) {
     for (int32_t i = 0; i < j->n; i++) {
         ll_cursor *c = &j->cursors[i];
@@ -242,9 +267,8 @@ void ll_join_copy(ll_join *j, ll_ring *rings, const ll_join *joins, const ll_pie
             memcpy(t_ns, r->times + at, head * sizeof *t_ns);
             memcpy(t_ns + head, r->times, (piece->n - head) * sizeof *t_ns);
         }
-        c->pos += piece->n;
-        ll_ring_trim(r, joins);
     }
+    ll_join_pass(j, rings, joins, piece);
 }
 
 void ll_join_tick(ll_join *j, ll_ring *rings, uint32_t patience) {

@@ -15,6 +15,7 @@
 #include <math.h>
 
 #include "sums.h"
+#include "taker.h"
 
 #define VERSION 2u
 static const char TAG[4] = {'L', 'L', 'S', 'P'};
@@ -50,7 +51,7 @@ static void close_(ll_spectrum_sums *s) {
     if (!s) return;
     ll_fft_close(s->fft);
     drop(&s->total), drop(&s->part), drop(&s->seen);
-    free(s->buffer), free(s->re), free(s->im), free(s->planes), free(s->unit), free(s->sound), free(s);
+    free(s->buffer), free(s->rows), free(s->re), free(s->im), free(s->planes), free(s->unit), free(s->sound), free(s);
 }
 
 static ll_spectrum_sums *open_(const ll_spectrum_plan *p, const float *window) {
@@ -71,8 +72,10 @@ static ll_spectrum_sums *open_(const ll_spectrum_plan *p, const float *window) {
     for (int k = 0; k < LL_GROUP; k++) s->root[k] = (float)sqrt(s->keep[k]);
     s->fft = ll_fft_open(p->n, window);
     s->buffer = space(n_ch * s->cap * sizeof(float));
+    s->rows = space(n_ch * sizeof *s->rows);
     s->re = room((p->n + 8) * sizeof(float));
-    int good = s->fft && s->buffer && s->re && make(s, &s->total, room) && make(s, &s->part, room);
+    for (size_t c = 0; c < n_ch && s->buffer && s->rows; c++) s->rows[c] = s->buffer + c * s->cap;
+    int good = s->fft && s->buffer && s->rows && s->re && make(s, &s->total, room) && make(s, &s->part, room);
     if (p->cross) {
         s->im = room((p->n + 8) * sizeof(float));
         s->plane = (LL_GROUP * n_ch + 1) * 16;
@@ -127,12 +130,12 @@ static void close_part(ll_spectrum_sums *s, uint64_t tail) {
     s->groups = 0;
 }
 
-/* Whole groups, part by part. */
-static void take(ll_spectrum_sums *s, const float *x, ptrdiff_t stride, size_t n_seg) {
+/* Whole groups of rows from sample `at` on, part by part. */
+static void take(ll_spectrum_sums *s, const float *const *x, size_t at, size_t n_seg) {
     while (n_seg) {
         size_t open = (s->p.part - s->groups) * LL_GROUP, now = n_seg < open ? n_seg : open;
-        ll_sums_add(s, x, stride, now, &s->part);
-        x += now * s->p.hop, n_seg -= now;
+        ll_sums_add(s, x, at, now, &s->part);
+        at += now * s->p.hop, n_seg -= now;
         s->groups += now / LL_GROUP, s->segments += now;
         if (s->groups == s->p.part) close_part(s, 0);
     }
@@ -142,27 +145,29 @@ static void take(ll_spectrum_sums *s, const float *x, ptrdiff_t stride, size_t n
 
 static size_t whole_segments(const ll_spectrum_sums *s, size_t n) { return n < s->p.n ? 0 : 1 + (n - s->p.n) / s->p.hop; }
 
-static void append(ll_spectrum_sums *s, const float *x, ptrdiff_t stride, size_t n) {
-    for (size_t c = 0; c < s->p.n_ch; c++) memcpy(s->buffer + c * s->cap + s->fill, x + (ptrdiff_t)c * stride, n * sizeof(float));
+/* n samples of rows x from `at` on. */
+static void append(ll_spectrum_sums *s, const float *const *x, size_t at, size_t n) {
+    for (size_t c = 0; c < s->p.n_ch; c++) memcpy(s->buffer + c * s->cap + s->fill, x[c] + at, n * sizeof(float));
     s->fill += n;
 }
 
 /* The buffer holds less than one group between calls. Samples that wait there are topped up to a group; as soon as the
  * next segment begins inside the caller's rows, whole groups are taken from there without a copy. */
-static int push(ll_spectrum_sums *s, const float *x, ptrdiff_t stride, size_t n) {
+static int push(ll_spectrum_sums *s, const float *const *x, size_t n) {
     const size_t group = s->cap, forward = LL_GROUP * (size_t)s->p.hop;
+    size_t at = 0;
     while (s->fill + n >= group) {
         if (!s->fill) {
             size_t n_seg = whole_segments(s, n) / LL_GROUP * LL_GROUP, done = n_seg * s->p.hop;
-            take(s, x, stride, n_seg);
-            x += done, n -= done;
+            take(s, x, at, n_seg);
+            at += done, n -= done;
             continue;
         }
         size_t had = s->fill;
-        append(s, x, stride, group - had);
-        take(s, s->buffer, (ptrdiff_t)s->cap, LL_GROUP);
+        append(s, x, at, group - had);
+        take(s, s->rows, 0, LL_GROUP);
         if (forward >= had) {
-            x += forward - had, n -= forward - had;
+            at += forward - had, n -= forward - had;
             s->fill = 0;
         } else {
             for (size_t c = 0; c < s->p.n_ch; c++) {
@@ -172,8 +177,13 @@ static int push(ll_spectrum_sums *s, const float *x, ptrdiff_t stride, size_t n)
             s->fill = had - forward;
         }
     }
-    append(s, x, stride, n);
+    append(s, x, at, n);
     return LL_OK;
+}
+
+static void fetch(const ll_spectrum_sums *s, size_t n) {
+    if (n > s->cap - s->fill) n = s->cap - s->fill;
+    for (size_t c = 0; c < s->p.n_ch; c++) ll_fetch(s->buffer + c * s->cap + s->fill, n);
 }
 
 static void reset(ll_spectrum_sums *s) {
@@ -185,7 +195,7 @@ static void reset(ll_spectrum_sums *s) {
 
 static void restart(ll_spectrum_sums *s) {
     size_t tail = whole_segments(s, s->fill);
-    if (tail) ll_sums_add(s, s->buffer, (ptrdiff_t)s->cap, tail, &s->part);
+    if (tail) ll_sums_add(s, s->rows, 0, tail, &s->part);
     if (tail || s->groups) close_part(s, tail);
     s->segments += tail;
     s->fill = 0;
@@ -205,7 +215,7 @@ static const ll_sums *look(ll_spectrum_sums *s) {
     const ll_sums *newer = &s->part;
     if (tail) {
         copy(s, &s->seen, &s->part);
-        ll_sums_add(s, s->buffer, (ptrdiff_t)s->cap, tail, &s->seen);
+        ll_sums_add(s, s->rows, 0, tail, &s->seen);
         newer = &s->seen;
     }
     join(s, &s->total, newer, s->groups * LL_GROUP + tail, &s->seen);
@@ -347,6 +357,6 @@ static int load(ll_spectrum_sums *s, const unsigned char *bytes, size_t len) {
 }
 
 const ll_spectrum_api LL_FN(ll_spectrum_api) = {
-    .open = open_, .close = close_, .push = push, .reset = reset, .restart = restart, .power = power, .matrix = matrix,
+    .open = open_, .close = close_, .push = push, .fetch = fetch, .reset = reset, .restart = restart, .power = power, .matrix = matrix,
     .average = average, .merge = merge, .weights = weights, .each = ll_sums_each, .size = size, .save = save, .load = load,
 };

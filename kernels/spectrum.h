@@ -42,8 +42,9 @@ typedef struct ll_spectrum_sums ll_spectrum_sums;
 typedef struct {
     ll_spectrum_sums *(*open)(const ll_spectrum_plan *plan, const float *window); /* NULL: a bad plan or no memory */
     void (*close)(ll_spectrum_sums *s);
-    /* n more samples of every row; row r begins at x + r*stride. */
-    int (*push)(ll_spectrum_sums *s, const float *x, ptrdiff_t stride, size_t n);
+    /* n more samples of every row r, from x[r] on. */
+    int (*push)(ll_spectrum_sums *s, const float *const *x, size_t n);
+    void (*fetch)(const ll_spectrum_sums *s, size_t n); /* asks the caches for what the next push of n samples will write */
     void (*reset)(ll_spectrum_sums *s);   /* forget everything */
     void (*restart)(ll_spectrum_sums *s); /* a seam: keep the sums, drop the segment that was not complete */
     /* Sums so far into out[n_ch][n/2+1] and how many segments are in each into used[n_ch]. */

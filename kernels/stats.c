@@ -18,7 +18,7 @@
 
 #define NS 1000000000
 
-enum { CHUNK = 512 };
+enum { CHUNK = 1024 };
 
 typedef __int128 wide;
 
@@ -147,6 +147,7 @@ INLINE int add_powers(ll_stats_cell *s, const void *x, int dbl, size_t n, int ma
 
 #ifdef __AVX__
 typedef __m256 vf;
+typedef int32_t vi __attribute__((vector_size(32)));
 #define LOAD_F _mm256_loadu_ps
 #define MIN_F _mm256_min_ps
 #define MAX_F _mm256_max_ps
@@ -155,8 +156,11 @@ typedef __m256 vf;
 #define MIN_D _mm256_min_pd
 #define MAX_D _mm256_max_pd
 #define ALL_D _mm256_set1_pd
+#define SIGNS_F _mm256_movemask_ps
+#define HALVES_F(op, v) op(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1))
 #else
 typedef __m128 vf;
+typedef int32_t vi __attribute__((vector_size(16)));
 #define LOAD_F _mm_loadu_ps
 #define MIN_F _mm_min_ps
 #define MAX_F _mm_max_ps
@@ -165,7 +169,19 @@ typedef __m128 vf;
 #define MIN_D _mm_min_pd
 #define MAX_D _mm_max_pd
 #define ALL_D _mm_set1_pd
+#define SIGNS_F _mm_movemask_ps
+#define HALVES_F(op, v) (v)
 #endif
+
+INLINE float least_of(vf v) {
+    __m128 half = HALVES_F(_mm_min_ps, v), two = _mm_min_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_min_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+INLINE float most_of(vf v) {
+    __m128 half = HALVES_F(_mm_max_ps, v), two = _mm_max_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
 
 /* min(v, m) is m where v is NaN; v - v is 0, or NaN where v is not finite. */
 #define EXTREMES(name, type, vec, width, LOAD, MIN, MAX, ALL)                                                           \
@@ -223,6 +239,18 @@ INLINE void add_samples(ll_stats_cell *s, const void *x, int dbl, size_t n) {
     for (; i < n; i++) add_one(s, sample(x, dbl, i));
 }
 
+/* The same for floats that are known to be finite and to lie within low .. high. */
+INLINE void add_finite(ll_stats_cell *s, const float *x, size_t n, double low, double high) {
+    size_t i = 0;
+    if (!s->finite) s->shift = x[0];
+    for (; i < n && s->seen & 7; i++) add_one(s, x[i]);
+    size_t whole = (n - i) & ~(size_t)7;
+    if (whole) add_powers(s, x + i, 0, whole, 0);
+    for (i += whole; i < n; i++) add_one(s, x[i]);
+    low += 0.0, high += 0.0; /* as in add_one */
+    s->low = low < s->low ? low : s->low, s->high = high > s->high ? high : s->high;
+}
+
 /* Runs of identical samples. 64 samples that all differ from the one before them cannot lengthen anything. */
 static void add_runs(ll_stats_cell *s, const float *x, size_t n) {
     int64_t run = s->run, longest = s->longest;
@@ -250,16 +278,69 @@ static int64_t at_the_ends(const float *x, size_t n, float low, float high) {
     return found;
 }
 
-static void add(ll_stats_cell *cells, size_t n_ch, const float *x, ptrdiff_t stride, size_t n, const float *low, const float *high) {
-    for (size_t c = 0; c < n_ch; c++, x += stride) {
-        int ends = low[c] == low[c] || high[c] == high[c];
-        for (size_t i = 0; i < n; i += CHUNK) {
-            size_t part = n - i < CHUNK ? n - i : CHUNK;
-            add_runs(cells + c, x + i, part);
-            if (ends) cells[c].clipped += at_the_ends(x + i, part, low[c], high[c]);
-            add_samples(cells + c, x + i, 0, part);
-        }
+/* A chunk looked at once: its extremes (NaN passed over), whether a sample equals the one before it, whether one is NaN. */
+typedef struct {
+    float low, high;
+    int same, missing;
+} look;
+
+#ifdef LL_X86
+
+/* Samples i .. i + 8 W, of which the last only as the neighbour of the one before. */
+#define LOOK(i)                                                                                                         \
+    for (int k = 0; k < 2; k++) {                                                                                       \
+        vf v = LOAD_F(x + (i) + k * 2 * W), next = LOAD_F(x + (i) + k * 2 * W + 1);                                     \
+        low[k] = MIN_F(v, low[k]), high[k] = MAX_F(v, high[k]);                                                         \
+        same |= (vi)(v == next), missing |= (vi)(v != v);                                                               \
     }
+
+static look look_at(const float *x, size_t n) {
+    enum { STEP = 4 * W };
+    vf low[2] = {ALL_F(INFINITY), ALL_F(INFINITY)}, high[2] = {ALL_F(-INFINITY), ALL_F(-INFINITY)};
+    vi same = {0}, missing = {0};
+    size_t i = 0;
+    for (; i + STEP < n; i += STEP) LOOK(i)
+    if (n > STEP && i + 1 < n) { /* some of them once more */
+        LOOK(n - 1 - STEP)
+        i = n - 1;
+    }
+    look found = {least_of(MIN_F(low[0], low[1])), most_of(MAX_F(high[0], high[1])), SIGNS_F((vf)same), SIGNS_F((vf)missing)};
+    for (; i < n; i++) {
+        found.low = x[i] < found.low ? x[i] : found.low, found.high = x[i] > found.high ? x[i] : found.high;
+        found.same |= i + 1 < n && x[i] == x[i + 1], found.missing |= x[i] != x[i];
+    }
+    return found;
+}
+
+#else
+
+static look look_at(const float *x, size_t n) {
+    look found = {INFINITY, -INFINITY, 0, 0};
+    for (size_t i = 0; i < n; i++) {
+        found.low = x[i] < found.low ? x[i] : found.low, found.high = x[i] > found.high ? x[i] : found.high;
+        found.same |= i + 1 < n && x[i] == x[i + 1], found.missing |= x[i] != x[i];
+    }
+    return found;
+}
+
+#endif
+
+static void add_row(ll_stats_cell *s, const float *x, size_t n, float low, float high) {
+    look seen = look_at(x, n);
+    if (seen.same || !s->longest || (s->run && x[0] == s->last)) add_runs(s, x, n);
+    else s->last = x[n - 1], s->run = isfinite(s->last) ? 1 : 0;
+    if (seen.low <= low || seen.high >= high) s->clipped += at_the_ends(x, n, low, high);
+    if (seen.missing || !isfinite(seen.low) || !isfinite(seen.high)) add_samples(s, x, 0, n);
+    else add_finite(s, x, n, seen.low, seen.high);
+}
+
+static void add(ll_stats_cell *cells, size_t n_ch, const float *x, ptrdiff_t stride, size_t n, const float *low, const float *high) {
+    for (size_t c = 0; c < n_ch; c++, x += stride)
+        for (size_t i = 0, part; i < n; i += part) {
+            part = CHUNK - (size_t)(cells[c].seen & 7); /* chunks end where lanes begin anew */
+            part = part < n - i ? part : n - i;
+            add_row(cells + c, x + i, part, low[c], high[c]);
+        }
 }
 
 INLINE double sum8(const double *v) { return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7])); }
@@ -315,14 +396,40 @@ static size_t next_same(const float *x, size_t from, size_t n) {
     return i;
 }
 
+/* Samples that are looked at together: many cost less each, few tell sooner which of them it was. */
+enum { LEAST = 16, MOST = 128 };
+
+/* Whether one of n >= LEAST samples is at or beyond an end. */
+#ifdef LL_X86
+static int reaches(const float *x, size_t n, float low, float high) {
+    enum { STEP = 4 * W };
+    vf least[2] = {ALL_F(INFINITY), ALL_F(INFINITY)}, most[2] = {ALL_F(-INFINITY), ALL_F(-INFINITY)};
+    for (size_t i = 0; i < n; i += STEP) {
+        const float *at = x + (i + STEP < n ? i : n - STEP); /* the last ones end where the samples do: some come twice */
+        for (int k = 0; k < 2; k++) {
+            vf v = LOAD_F(at + k * 2 * W);
+            least[k] = MIN_F(v, least[k]), most[k] = MAX_F(v, most[k]);
+        }
+    }
+    vf below = (vf)(MIN_F(least[0], least[1]) <= ALL_F(low)), above = (vf)(MAX_F(most[0], most[1]) >= ALL_F(high));
+    return SIGNS_F(below) | SIGNS_F(above);
+}
+#else
+static int reaches(const float *x, size_t n, float low, float high) {
+    int any = 0;
+    for (size_t i = 0; i < n; i++) any |= (x[i] <= low) | (x[i] >= high);
+    return any;
+}
+#endif
+
 /* First i >= from at or beyond an end, or n. */
 static size_t next_clipped(const float *x, size_t from, size_t n, float low, float high) {
     size_t i = from;
-    for (; i + 64 <= n; i += 64) {
-        int any = 0;
-        for (int l = 0; l < 64; l++) any |= (x[i + l] <= low) | (x[i + l] >= high);
-        if (any) break;
+    for (size_t part; n - i >= LEAST; i += part) {
+        part = n - i < MOST ? n - i : MOST;
+        if (reaches(x + i, part, low, high)) break;
     }
+    for (; n - i >= LEAST && !reaches(x + i, LEAST, low, high); i += LEAST) continue;
     while (i < n && !(x[i] <= low || x[i] >= high)) i++;
     return i;
 }
@@ -366,7 +473,7 @@ static size_t flat(ll_stats_guard *g, const ll_stats_rule *r, const float *x, si
         begin = i - 1;
         g->last = x[begin], g->run = isfinite(g->last) ? 1 : 0;
     }
-    if (begin < n) g->run_t0 = time_of(clock, begin);
+    if (begin < n) g->run_t0 = g->run ? time_of(clock, begin) : 0; /* without a run nothing tells where a block began */
     return n;
 }
 
@@ -388,6 +495,7 @@ static size_t clip(ll_stats_guard *g, const ll_stats_rule *r, const float *x, si
                    int all, ll_stats_event *event, int *found) {
     size_t i = from;
     *found = 0;
+    if (!g->clip && !all && r->low != r->low && r->high != r->high) return n; /* a rule that waits for `all` */
     while (i < n) {
         if (!g->clip && !all) i = next_clipped(x, i, n, r->low, r->high);
         if (i == n) break;

@@ -117,9 +117,9 @@ static void add_weights(const double *keep, const int *sound, size_t k, double *
     *weight = *weight * keep[k] + sum;
 }
 
-static void add_powers(ll_spectrum_sums *s, const float *x, ptrdiff_t stride, size_t n_seg, ll_sums *to) {
+static void add_powers(ll_spectrum_sums *s, const float *const *x, size_t at, size_t n_seg, ll_sums *to) {
     for (size_t c = 0; c < s->p.n_ch; c++) {
-        const float *row = x + (ptrdiff_t)c * stride;
+        const float *row = x[c] + at;
         stretches m = {.have = 0};
         for (size_t g = 0; g < n_seg; g += LL_GROUP, row += LL_GROUP * s->p.hop) {
             size_t k = n_seg - g < LL_GROUP ? n_seg - g : LL_GROUP;
@@ -227,11 +227,11 @@ static void add_products(const ll_spectrum_sums *s, size_t k, double *acc) {
     else products(s, k, s->keep[k], acc);
 }
 
-static void add_matrix(ll_spectrum_sums *s, const float *x, ptrdiff_t stride, size_t n_seg, ll_sums *to) {
+static void add_matrix(ll_spectrum_sums *s, const float *const *x, size_t at, size_t n_seg, ll_sums *to) {
     const size_t n_ch = s->p.n_ch;
-    for (size_t g = 0; g < n_seg; g += LL_GROUP, x += LL_GROUP * s->p.hop) {
+    for (size_t g = 0; g < n_seg; g += LL_GROUP, at += LL_GROUP * s->p.hop) {
         size_t k = n_seg - g < LL_GROUP ? n_seg - g : LL_GROUP;
-        for (size_t c = 0; c < n_ch; c++) transform_row(s, x + (ptrdiff_t)c * stride, c, k);
+        for (size_t c = 0; c < n_ch; c++) transform_row(s, x[c] + at, c, k);
         add_products(s, k, to->acc);
         for (size_t i = 0, pair = 0; i < n_ch; i++)
             for (size_t j = i; j < n_ch; j++, pair++) {
@@ -242,7 +242,7 @@ static void add_matrix(ll_spectrum_sums *s, const float *x, ptrdiff_t stride, si
     }
 }
 
-void ll_sums_add(ll_spectrum_sums *s, const float *x, ptrdiff_t stride, size_t n_seg, ll_sums *to) {
-    if (s->p.cross) add_matrix(s, x, stride, n_seg, to);
-    else add_powers(s, x, stride, n_seg, to);
+void ll_sums_add(ll_spectrum_sums *s, const float *const *x, size_t at, size_t n_seg, ll_sums *to) {
+    if (s->p.cross) add_matrix(s, x, at, n_seg, to);
+    else add_powers(s, x, at, n_seg, to);
 }

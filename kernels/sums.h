@@ -25,6 +25,7 @@ struct ll_spectrum_sums {
     double keep[LL_GROUP + 1]; /* powers of plan.keep */
     float root[LL_GROUP];      /* and their square roots, by which the samples of a segment of that age are multiplied */
     float *buffer;
+    const float **rows; /* of the buffer */
     ll_fft *fft;
     float *re, *im;       /* bins of two segments; re alone: powers of a group */
     float *planes;        /* with cross: bins of a group, [8 bins][segment][row]{re[8], im[8]} */
@@ -36,8 +37,8 @@ struct ll_spectrum_sums {
 #define ll_sums_add LL_FN(ll_sums_add)
 #define ll_sums_each LL_FN(ll_sums_each)
 
-/* n_seg segments of every row; n_seg is whole groups, but for the last call before a seam or a look. */
-void ll_sums_add(ll_spectrum_sums *s, const float *x, ptrdiff_t stride, size_t n_seg, ll_sums *to);
+/* n_seg segments of every row r from x[r] + at on; n_seg is whole groups, but for the last call before a seam or a look. */
+void ll_sums_add(ll_spectrum_sums *s, const float *const *x, size_t at, size_t n_seg, ll_sums *to);
 /* As each of ll_spectrum_api. */
 int ll_sums_each(ll_spectrum_sums *s, const float *x, ptrdiff_t stride, size_t n_seg, const double *scale, float *out);
 

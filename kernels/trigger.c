@@ -76,8 +76,13 @@ LL_INLINE void step(lanes *l, const ll_trigger_rule *r, double near, ll_quad *q,
 }
 
 /* Samples [from, end); answers, without `loud`, the largest of what step() says of them. */
-LL_INLINE ll_quad stretch(lanes *l, const ll_trigger_rule *r, rows_in x, size_t rows, size_t from, size_t end, rows_out y,
-                          rows_out ratio, int masked, int loud) {
+LL_INLINE ll_quad stretch(lanes *l, const ll_trigger_rule *of, rows_in in, size_t rows, size_t from, size_t end, rows_out out_y,
+                          rows_out out_ratio, int masked, int loud) {
+    /* Copies: what is stored through y might otherwise be any of these, and each would be read again for every four samples. */
+    const ll_trigger_rule rule = *of, *r = &rule;
+    const void *const x[QUAD] = {in[0], in[1], in[2], in[3]};
+    void *const y[QUAD] = {out_y[0], out_y[1], out_y[2], out_y[3]};
+    void *const ratio[QUAD] = {out_ratio[0], out_ratio[1], out_ratio[2], out_ratio[3]};
     /* a millionth: far more than roundings here, in the ratio and its float can make of it */
     const double near = r->scale * (1 + 1e-6) / r->on;
     lanes own = *l;
@@ -170,13 +175,13 @@ LL_APART static void loud(lanes *l, const ll_trigger_rule *r, rows_in x, size_t 
     }
 }
 
-static size_t run(ll_trigger_state *s, const ll_trigger_rule *r, const float *x, size_t rows, size_t n, size_t from, float *y,
-                  float *ratio) {
+static size_t run(ll_trigger_state *s, const ll_trigger_rule *r, const float *const *x, size_t rows, size_t n, size_t from,
+                  float *const *y, float *const *ratio) {
     const void *in[QUAD];
     void *out[2][QUAD];
     for (size_t k = 0; k < QUAD; k++) {
         size_t row = k < rows ? k : rows - 1;
-        in[k] = x + row * n, out[0][k] = y + row * n, out[1][k] = ratio ? ratio + row * n : NULL;
+        in[k] = x[row], out[0][k] = y[row], out[1][k] = ratio ? ratio[row] : NULL;
     }
     lanes l = taken(s);
     ll_float_mode before = ll_flush();

@@ -39,10 +39,10 @@ typedef struct {
 } ll_trigger_state;
 
 typedef struct {
-    /* Samples [from, n) of 1 to 4 rows, row r at x + r * n, y and ratio alike; y is filled. Answers where it stopped: n, or
-     * without `ratio` (NULL) the sample from which on it is wanted: that one and those behind it are as if never seen. */
-    size_t (*run)(ll_trigger_state *s, const ll_trigger_rule *r, const float *x, size_t rows, size_t n, size_t from, float *y,
-                  float *ratio);
+    /* Samples [from, n) of 1 to 4 rows, row r at x[r], y[r] and ratio[r]; y is filled. Answers where it stopped: n, or without
+     * `ratio` (NULL) the sample from which on it is wanted: that one and those behind it are as if never seen. */
+    size_t (*run)(ll_trigger_state *s, const ll_trigger_rule *r, const float *const *x, size_t rows, size_t n, size_t from,
+                  float *const *y, float *const *ratio);
 } ll_trigger_api;
 
 LL_API(trigger)

@@ -68,6 +68,27 @@ def test_history_and_presence_are_two_episodes() -> None:
     assert len(e.active) == 2
 
 
+def test_what_the_live_detector_begins_it_ends_whatever_the_flags() -> None:
+    for begun, ended in ((False, True), (True, False), (True, True)):
+        e = Episodes("h")
+        e.hear(finding(historical=begun), SITE, "w")
+        (over,) = e.hear(finding(False, t=20, historical=ended), SITE, "w")
+        assert (over.process, over.historical) == ("cleared", begun)
+        assert not e.active
+
+
+def test_late_samples_and_the_live_detector_do_not_end_each_others_episodes() -> None:
+    for late in (False, True):
+        e = Episodes("h")
+        (first,) = e.hear(finding(historical=True), SITE, "w", late=late)
+        assert e.hear(finding(False, t=20, historical=True), SITE, "w", late=not late) == []
+        (other,) = e.hear(finding(onset=1, historical=True), SITE, "w", late=not late)
+        assert first.alarm_id != other.alarm_id
+        (over,) = e.hear(finding(False, t=20, historical=True), SITE, "w", late=late)
+        assert over.alarm_id == first.alarm_id
+        assert list(e.active.values()) == [other.alarm_id]
+
+
 def test_health_lowers_the_quality() -> None:
     (alarm,) = Episodes("h").hear(finding(), SITE, "w", health={"a": ["clipping"]})
     assert alarm.quality == 0.5

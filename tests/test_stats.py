@@ -301,6 +301,18 @@ def test_guards_equal_the_twin_however_cut(timed: bool, cuts: list[int], seed: i
             assert [(s.active, s.t_ns, s.onset_ns) for s in got if s.row == row and s.kind == kind] == signs
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.sampled_from([1.0, 2.0, np.nan, np.inf, -np.inf, 20.0]), min_size=1, max_size=60), st.data())
+def test_what_guards_keep_does_not_tell_how_samples_came(values: list[float], data: st.DataObject) -> None:
+    n, x = len(values), np.float32([values] * 3)
+    whole, pieces = Guards(RULES), Guards(RULES)
+    whole.push(x, T0, 0, 20, 1)
+    cuts = data.draw(st.lists(st.integers(0, n), max_size=5))
+    for a, b in pairwise([0, *sorted(cuts), n]):
+        pieces.push(np.ascontiguousarray(x[:, a:b]), T0, a, 20, 1)
+    assert pieces.save() == whole.save()
+
+
 def test_the_device_says_clipped() -> None:
     guards = Guards([Rule(0, 0, NS, 5, (-10.0, 10.0)), Rule(0, 0, NS, 5)])
     x = np.zeros((1, 100), np.float32)

@@ -40,7 +40,8 @@ static uint64_t take_all(const ll_assemble_api *k, ll_assembler *a, float *x) {
         for (;;) {
             ll_piece piece;
             double skew[CHANNELS];
-            int kind = k->next(a, d, 0, &piece, skew);
+            const int64_t *had;
+            int kind = k->next(a, d, 0, &piece, skew, &had);
             if (kind == LL_NOTHING) break;
             if (kind != LL_BLOCK) continue;
             k->copy(a, d, 0, &piece, x, NULL);

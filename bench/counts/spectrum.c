@@ -18,12 +18,12 @@ static ll_spectrum_sums *stream(const ll_spectrum_api *k, uint32_t n, uint32_t c
     return s;
 }
 
-static void count_powers(const ll_spectrum_api *k, const float *x, uint32_t n, const char *name) {
+static void count_powers(const ll_spectrum_api *k, const float *const *x, uint32_t n, const char *name) {
     double *out = count_memory(ROWS * (n / 2 + 1) * sizeof *out);
     int64_t used[ROWS];
     ll_spectrum_sums *s = stream(k, n, 0);
     count_begin();
-    int status = k->push(s, x, N, N);
+    int status = k->push(s, x, N);
     count_end(name);
     COUNT_IS(status == LL_OK && k->power(s, out, used) == LL_OK && used[ROWS - 1] == 2 * N / n - 1 && out[7] > 0.0);
     k->close(s), free(out);
@@ -32,9 +32,11 @@ static void count_powers(const ll_spectrum_api *k, const float *x, uint32_t n, c
 void count_spectrum(void) {
     const ll_spectrum_api *k = ll_spectrum();
     float *x = count_noise(ROWS * N, 1);
-    count_powers(k, x, 512, "spectrum.push 512");
-    count_powers(k, x, 2048, "spectrum.push 2048");
-    count_powers(k, x, 8192, "spectrum.push 8192");
+    const float *rows[ROWS];
+    for (int r = 0; r < ROWS; r++) rows[r] = x + r * N;
+    count_powers(k, rows, 512, "spectrum.push 512");
+    count_powers(k, rows, 2048, "spectrum.push 2048");
+    count_powers(k, rows, 8192, "spectrum.push 8192");
 
     enum { M = 2048, BINS = M / 2 + 1, SEGMENTS = 2 * N / M - 1 };
     double *out = count_memory(2 * BINS * ROWS * ROWS * sizeof *out), *scale = count_memory(BINS * sizeof *scale);
@@ -43,7 +45,7 @@ void count_spectrum(void) {
     for (int f = 0; f < BINS; f++) scale[f] = 1.0;
     ll_spectrum_sums *s = stream(k, M, 1);
     count_begin();
-    int status = k->push(s, x, N, N);
+    int status = k->push(s, rows, N);
     count_end("spectrum.push cross");
     COUNT_IS(status == LL_OK);
     count_begin();

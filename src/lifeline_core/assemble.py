@@ -27,11 +27,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lifeline_core._assemble import FED, NEEDS_PYTHON, NEEDS_ROOM, REFUSALS
+from lifeline_core._assemble import FED, NEEDS_PYTHON, NEEDS_READERS, NEEDS_ROOM, REFUSALS
 from lifeline_core._assemble import Assembler as _Assembler
 from lifeline_core.model import Channel
 
-__all__ = ["FED", "HISTORY", "LIVE", "NEEDS_PYTHON", "NEEDS_ROOM", "PATIENCE", "REFUSALS", "Join", "make_assembler"]
+__all__ = [
+    "FED", "HISTORY", "LIVE", "NEEDS_PYTHON", "NEEDS_READERS", "NEEDS_ROOM", "PATIENCE", "REFUSALS", "Join", "make_assembler",
+]  # fmt: skip
 
 LIVE, HISTORY = 0, 1
 PATIENCE = 5  # ticks a hole or a partner is waited for when nothing comes any more

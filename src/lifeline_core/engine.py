@@ -8,6 +8,7 @@ happens in `Engine.tick` alone.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -19,12 +20,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from lifeline_core import isa, wire
 from lifeline_core.alarms.episodes import Episode, Episodes
-from lifeline_core.assemble import FED, LIVE, NEEDS_PYTHON, PATIENCE, Join, make_assembler
+from lifeline_core.assemble import FED, LIVE, NEEDS_PYTHON, NEEDS_READERS, NEEDS_ROOM, PATIENCE, Join, make_assembler
 from lifeline_core.detectors import find, first_groups
 from lifeline_core.detectors.base import Window
 from lifeline_core.detectors.cleaned import REMOVED, Cleaning
 from lifeline_core.errors import StateError
-from lifeline_core.model import Alarm, Block, Channel, City, Finding
+from lifeline_core.model import Alarm, Block, Break, Channel, City, Finding
 from lifeline_core.networks import Networks
 from lifeline_core.runs import Run, Saving
 from lifeline_core.version import __version__
@@ -92,6 +93,7 @@ class Engine:
                 self._readers[numbers[join]].append((run, g))
         self._assembler = make_assembler(self.channels, joins)
         self._find_loose()
+        self._offer_all()
         self.episodes = Episodes(city.hash)
         self.networks = Networks(city)
         self._heads: dict[str, int] = {}
@@ -149,8 +151,11 @@ class Engine:
                 self._feed_special(one, at, out)
                 at, force = at + 1, 0
             else:
-                self._drain(out)
-                force = 1
+                if status == NEEDS_READERS and self._assembler.wanted >= 0:
+                    self._drain_join(self._assembler.wanted, LIVE, out)
+                else:
+                    self._drain(out)
+                force = int(status == NEEDS_ROOM)
         self._drain(out)
 
     def _feed_special(self, one: bytes, record: int, out: list[Alarm]) -> None:
@@ -236,6 +241,7 @@ class Engine:
         self._drain(out)
         self._assembler.tick(PATIENCE)
         self._drain(out)
+        self._note_heads()
         self._tick_ns = t_ns if self._tick_ns is None else max(t_ns, self._tick_ns)
         for run in self.runs:
             for finding in run.tick(self._tick_ns):
@@ -264,15 +270,16 @@ class Engine:
         while not self._assembler.settle(PATIENCE, 1):
             self._drain(out)
         self._drain(out)
+        self._note_heads()
         for run in self.runs:
             if run.watch.name in self._cleanings:
                 run.touch()
                 for lane, group, block in self._cleanings[run.watch.name].flush():
                     for finding in run.take(group, lane, block):
-                        self._hear(run, finding, out)
+                        self._hear(run, finding, out, lane)
             t_ns = max((self._heads.get(n, 0) for n in run.watch.channels), default=0)
-            for finding in run.flush(t_ns):
-                self._hear(run, finding, out)
+            for lane, finding in run.flush(t_ns):
+                self._hear(run, finding, out, lane)
         for site, watch, finding in self.networks.flush(self._heads, self._recall):
             out += self._count(self.episodes.hear(finding, site, watch))
         return out
@@ -280,27 +287,58 @@ class Engine:
     # ---- inside ----
 
     def _drain(self, out: list[Alarm]) -> None:
-        """Let every detector read what there is."""
+        """Let every detector read what there is. What takers take is given to them by the assembler."""
         for channels in self._assembler.take_new_streams():
             self._regroup(set(channels))
         while dirty := self._assembler.take_dirty():
             for join, lane in dirty:
-                readers = self._readers[join]
-                while (piece := self._assembler.take(join, lane)) is not None:
-                    if lane == LIVE and isinstance(piece, Block):
-                        run, group = readers[0]
-                        last = piece.time_ns(piece.n - 1)
-                        for c in run.groups[group]:
-                            self._heads[c.name] = last
-                    for run, group in readers:
-                        if self._cleanings and (cleaning := self._cleanings.get(run.watch.name)) is not None:
-                            run.touch()
-                            for clean in cleaning.take(group, lane, piece):
-                                for finding in run.take(group, lane, clean):
-                                    self._hear(run, finding, out)
-                            continue
-                        for finding in run.take(group, lane, piece):
-                            self._hear(run, finding, out)
+                self._drain_join(join, lane, out)
+
+    def _drain_join(self, join: int, lane: int, out: list[Alarm]) -> None:
+        if self._assembler.is_held(join):  # first of all a `Saving` has its watches as they were
+            for run, _ in self._readers[join]:
+                run.touch()
+            self._assembler.release(join)
+        while (piece := self._assembler.take(join, lane)) is not None:
+            self._read(join, lane, piece, self._assembler.had(), out)
+
+    def _read(self, join: int, lane: int, piece: Block | Break, begun: list[int] | None, out: list[Alarm]) -> None:
+        """A block or a break to every reader of a join; of a block what their takers have not had (``begun``)."""
+        for k, (run, group) in enumerate(self._readers[join]):
+            part: Block | Break = piece
+            if isinstance(piece, Block) and begun is not None and begun[k]:
+                if begun[k] == piece.n:
+                    continue
+                part = _rest(piece, begun[k])
+            if self._cleanings and (cleaning := self._cleanings.get(run.watch.name)) is not None:
+                run.touch()
+                for clean in cleaning.take(group, lane, part):
+                    for finding in run.take(group, lane, clean):
+                        self._hear(run, finding, out, lane)
+                continue
+            for finding in run.take(group, lane, part):
+                self._hear(run, finding, out, lane)
+
+    def _offer_all(self) -> None:
+        self._joins: dict[str, list[int]] = {}  # by watch: those it reads
+        for join, readers in enumerate(self._readers):
+            for run, _ in readers:
+                self._joins.setdefault(run.watch.name, []).append(join)
+        self._offer(range(len(self._readers)))
+
+    def _offer(self, joins: Iterable[int]) -> None:
+        """Tell the assembler which short ways the readers of joins have. Cleaned samples go through Python."""
+        for join in joins:
+            self._assembler.offer(
+                join, [[] if run.watch.name in self._cleanings else run.takers(group) for run, group in self._readers[join]]
+            )
+
+    def _note_heads(self) -> None:
+        """How far the live samples of each channel have come."""
+        for join, t_ns in self._assembler.take_lasts():
+            run, group = self._readers[join][0]
+            for c in run.groups[group]:
+                self._heads[c.name] = t_ns
 
     def _find_loose(self) -> None:
         """By channel: the joins that fall apart when their channels come by themselves. Most have one channel and never do."""
@@ -326,14 +364,18 @@ class Engine:
                 for run, _ in readers:
                     if run.watch.name in self._cleanings:
                         self._cleanings[run.watch.name].regroup(run.groups)
+                    self._joins[run.watch.name].append(number)
+                    self._offer(self._joins[run.watch.name])
 
-    def _hear(self, run: Run, finding: Finding, out: list[Alarm]) -> None:
+    def _hear(self, run: Run, finding: Finding, out: list[Alarm], lane: int = LIVE) -> None:
+        if run.renewed:  # it failed: what was offered is of the detector before
+            self._offer(self._joins[run.watch.name])
         health: dict[str, list[str]] = {}
         if run.watch.detector != "health":
             concerned = [finding.source] if finding.source in self._unhealthy else [] if finding.source else run.watch.channels
             health = {c: self._unhealthy[c] for c in concerned if c in self._unhealthy}
         self.networks.hear(run.site.name, run.watch.name, finding)
-        out += self._count(self.episodes.hear(finding, run.site, run.watch.name, health=health))
+        out += self._count(self.episodes.hear(finding, run.site, run.watch.name, late=lane != LIVE, health=health))
 
     def _recall(self, channel: str, start_ns: int, stop_ns: int) -> Window | None:
         """Samples of a channel as the first row that still keeps them has them."""
@@ -412,6 +454,7 @@ class Engine:
         if self._saving is not None:
             with contextlib.suppress(Exception):  # of a watch that cannot be saved: whoever began it is told by `Saving.go_on`
                 self._saving.finish()
+        self._note_heads()
         known, active = list(self.episodes.known.values()), self.episodes.active
         alarms = [e.alarm for e in known]  # a finished episode changes no more but for its alarm, which is replaced
         held = {i: (dict(e.sources), list(e.channels)) for i in active.values() if (e := self.episodes.known.get(i)) is not None}
@@ -438,6 +481,7 @@ class Engine:
         out(b"\xc6" + len(assembler).to_bytes(4, "big"))  # msgpack's bin 32: what is large is not copied into a map
         out(assembler)
         self._saving = Saving(self.runs, self._cleanings, _packed(known, alarms, held), out)
+        self._assembler.hold()  # no taker may change a watch before it is saved
         return self._saving
 
     def _said_readers(self) -> bytes:
@@ -462,6 +506,7 @@ class Engine:
         if content["isa"] != isa.check():
             engine.load_notes.append(f"state of instruction set {content['isa']}, now {isa.check()}: equal within tolerances only")
         engine._load(content, same)
+        engine._offer_all()
         return engine
 
     def _load(self, content: Mapping[str, Any], same: bool) -> None:
@@ -488,6 +533,11 @@ class Engine:
                     self._cleanings[run.watch.name].load(content["cleanings"][run.watch.name])
             except StateError as error:
                 self.load_notes.append(str(error))
+
+
+def _rest(block: Block, start: int) -> Block:
+    """A regular block from its sample ``start`` on."""
+    return dataclasses.replace(block, x=np.ascontiguousarray(block.x[:, start:]), index=block.index + start)
 
 
 def _packed(

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgpack
 import msgspec
@@ -16,6 +16,13 @@ from lifeline_core.detectors import find
 from lifeline_core.detectors.base import Detector, Group, Window
 from lifeline_core.errors import StateError
 from lifeline_core.model import Block, Break, Channel, Finding, Site, Watch
+
+
+@runtime_checkable
+class Takes(Protocol):
+    """A detector whose quiet samples need not come through Python."""
+
+    def takers(self, group: int) -> list[Any]: ...
 
 
 class Run:
@@ -33,7 +40,15 @@ class Run:
         self.saving: Saving | None = None  # wants this watch as it is, before it changes
         self._still = self.kind.tick is Detector.tick  # nothing changes at a tick
         self._hash = ""
-        self._lanes: dict[int, Detector] = {LIVE: self._make()}
+        self.renewed = False  # the live detector is another one since `takers` was asked last
+        self._lanes: dict[int, Detector] = {}
+        self._renew(LIVE)
+
+    def _renew(self, lane: int) -> Detector:
+        """A detector that knows nothing; who feeds takers of the live one must ask for the new ones."""
+        self._lanes[lane] = self._make()
+        self.renewed = self.renewed or lane == LIVE
+        return self._lanes[lane]
 
     def _make(self) -> Detector:
         return self.kind(self.watch, [Group(g, g[0].rate_hz) for g in self.groups], self.site)
@@ -57,16 +72,21 @@ class Run:
         self._hash = ""
         self.groups[group] = tuple(c for c in self.groups[group] if c not in channels)
         self.groups.append(tuple(channels))
-        self._lanes = {LIVE: self._make()}
+        self._lanes = {}
+        self._renew(LIVE)
         return len(self.groups) - 1
+
+    def takers(self, group: int) -> list[Any]:
+        """The live detector's short ways to a group's samples (kernels/taker.h); none: it takes blocks only."""
+        self.renewed = False
+        detector = self._lanes[LIVE]
+        return detector.takers(group) if isinstance(detector, Takes) else []
 
     def take(self, group: int, lane: int, piece: Block | Break) -> list[Finding]:
         """Feed one block or break."""
         if self.saving is not None:
             self.saving.take(self)
-        if lane not in self._lanes:
-            self._lanes[lane] = self._make()
-        detector = self._lanes[lane]
+        detector = self._lanes[lane] if lane in self._lanes else self._renew(lane)
         try:
             findings = detector.push(group, piece) if isinstance(piece, Block) else detector.gap(group, piece)
         except Exception as error:
@@ -79,9 +99,10 @@ class Run:
         self.touch()
         return self._guard(LIVE, t_ns, lambda: self._lanes[LIVE].tick(t_ns))
 
-    def flush(self, t_ns: int) -> list[Finding]:
+    def flush(self, t_ns: int) -> list[tuple[int, Finding]]:
+        """What is still open, closed: (lane, finding)."""
         self.touch()
-        return [f for lane in sorted(self._lanes) for f in self._guard(lane, t_ns, self._lanes[lane].flush)]
+        return [(lane, f) for lane in sorted(self._lanes) for f in self._guard(lane, t_ns, self._lanes[lane].flush)]
 
     def _guard(self, lane: int, t_ns: int, call: Callable[[], list[Finding]]) -> list[Finding]:
         try:
@@ -92,7 +113,7 @@ class Run:
 
     def _fail(self, lane: int, t_ns: int, error: Exception) -> list[Finding]:
         self.errors += 1
-        self._lanes[lane] = self._make()
+        self._renew(lane)
         where = traceback.extract_tb(error.__traceback__)[-1]
         said = f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"
         return [Finding("fault", t_ns, t_ns, True, quality=0.0, evidence={"error": said}, historical=lane == HISTORY)]
@@ -118,8 +139,7 @@ class Run:
             raise StateError(f"watch {self.watch.name}: its configuration changed")
         self.errors = int(state["errors"])
         for lane, saved in state["lanes"].items():
-            detector = self._lanes[int(lane)] = self._make()
-            detector.load(saved)
+            self._renew(int(lane)).load(saved)
 
 
 class Saved(Protocol):

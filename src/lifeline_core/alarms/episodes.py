@@ -15,6 +15,7 @@ from lifeline_core.model import Alarm, Finding, Site, alarm_id
 from lifeline_core.version import __version__
 
 KEPT = 10_000  # finished episodes that still take commands; the oldest go first
+LIVE, FLAGGED, LATE = "0", "1", "2"  # lanes: of the live detector, of what it met flagged as history, of its twin for late samples
 LOG = 32  # handling steps kept in an alarm's evidence
 
 
@@ -40,12 +41,29 @@ class Episodes:
         self.shelved: set[str] = set()
         self.raised = 0
 
-    def hear(self, finding: Finding, site: Site, watch: str, *, health: Mapping[str, list[str]] | None = None) -> list[Alarm]:
-        """What a finding changes: no alarm, or one revision. ``health``: what ails the channels concerned, by channel."""
-        key = f"{site.name}|{watch}|{finding.kind}|{int(finding.historical)}"
-        episode = self.known.get(self.active.get(key, ""))
+    def hear(
+        self, finding: Finding, site: Site, watch: str, *, late: bool = False, health: Mapping[str, list[str]] | None = None
+    ) -> list[Alarm]:
+        """What a finding changes: no alarm, one revision, or the ends of two.
+
+        Parameters
+        ----------
+        late : bool
+            Said by the twin for what came late. It ends nothing that the live detector began, nor is ended by it: which of the
+            two speaks first hangs on how frames are batched. The live one may begin in a block that is flagged as history and end
+            in one that is not, or the other way round.
+        health : mapping of str to list of str
+            What ails the channels concerned, by channel.
+        """
+        about = f"{site.name}|{watch}|{finding.kind}|"
         if not finding.active:
-            return self._end(key, episode, finding) if episode else []
+            ended: list[Alarm] = []
+            for key in (about + LATE,) if late else (about + LIVE, about + FLAGGED):
+                if (open_ := self.known.get(self.active.get(key, ""))) is not None:
+                    ended += self._end(key, open_, finding)
+            return ended
+        key = about + (LATE if late else FLAGGED if finding.historical else LIVE)
+        episode = self.known.get(self.active.get(key, ""))
         if episode is None:
             return [self._begin(key, finding, site, watch, health or {})]
         return self._go_on(episode, finding, site)
@@ -166,7 +184,7 @@ class Episodes:
 
     def sources(self, site: str, watch: str, kind: str) -> list[str]:
         """What is active now under a watch and kind."""
-        episode = self.known.get(self.active.get(f"{site}|{watch}|{kind}|0", ""))
+        episode = self.known.get(self.active.get(f"{site}|{watch}|{kind}|{LIVE}", ""))
         return list(episode.sources) if episode else []
 
     def _revise(self, episode: Episode, changed: Alarm) -> Alarm:

@@ -73,6 +73,9 @@ class Binned(Detector):
                 found += self._close(group, closed)
         return found
 
+    def takers(self, group: int) -> list[object]:
+        return [self._bins[group].taker()]
+
     def gap(self, group: int, brk: Break) -> list[Finding]:
         """Nothing: the bin goes on with what comes."""
         return []

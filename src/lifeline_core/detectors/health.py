@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, floor
 from statistics import median
 from typing import Annotated, Any
 
@@ -41,6 +41,7 @@ from lifeline_core.dsp.stats import NS, Guards, Rule, Sign
 from lifeline_core.errors import StateError
 from lifeline_core.model import FLAG_CLIPPED, FLAG_HISTORICAL, FLAG_QUESTIONABLE, Block, Break, Finding, Site, Watch
 
+ANY_CLOCK = (1 << 32) - 1  # the largest deviation a frame can tell, us
 ABSENT_NS = 5 * NS  # ticks come once a second; a longer step is the service's own absence
 VERSION = 1
 FEWEST_FLAT = 10  # identical samples: slow sensors repeat themselves for a while
@@ -128,6 +129,10 @@ class _Stream:
     gap: _Trouble = field(default_factory=_Trouble)
     clock: _Trouble = field(default_factory=_Trouble)
 
+    def watch(self) -> None:
+        """While a trouble is there, every block is looked at."""
+        self.guards.shut(self.gap.amount > 0 or self.clock.active)
+
     def save(self) -> dict[str, Any]:
         return {"guards": self.guards.save(), "end_ns": self.end_ns, "historical": self.historical,
                 "gap": [getattr(self.gap, k) for k in _Trouble.__slots__],
@@ -137,6 +142,8 @@ class _Stream:
         self.guards.load(bytes(state["guards"]))
         self.end_ns, self.historical = state["end_ns"], bool(state["historical"])
         self.gap, self.clock = _Trouble(*state["gap"]), _Trouble(*state["clock"])
+        self.guards.taken()
+        self.watch()
 
 
 @dataclass(slots=True)
@@ -185,7 +192,7 @@ class Health(Detector):
         n, flags = block.n, block.flags
         if not n:
             return []
-        stream = self._streams[group]
+        stream = self._catch_up(group)
         self._devices[self._numbers[group]].arrived = True
         found: list[tuple[int, int, Finding]] = []  # time, order among equals
         signs = stream.guards.push(np.ascontiguousarray(block.x, dtype=np.float32), block.anchor_ns, block.index, block.rate_num,
@@ -199,10 +206,32 @@ class Health(Detector):
             found.append((said.t_ns, 1, said))
         stream.end_ns = block.time_ns(n - 1) + 1 if block.t_ns is not None else block.time_ns(n)
         stream.historical = bool(flags & FLAG_HISTORICAL)
+        stream.watch()
         return [f for _, _, f in sorted(found, key=lambda e: e[:2])] if found else []
 
-    def gap(self, group: int, brk: Break) -> list[Finding]:
+    def takers(self, group: int) -> list[object]:
+        if self.groups[group].rate_hz is None:
+            return []
+        watched, limit = self.params.clock_severity > 0, self.params.clock_sd_limit_us
+        most_sd_us = min(floor(limit), ANY_CLOCK) if watched and limit else ANY_CLOCK
+        return [self._streams[group].guards.taker(len(self.groups[group].channels), FLAG_CLIPPED,
+                                                  FLAG_QUESTIONABLE if watched else 0, most_sd_us)]
+
+    def _catch_up(self, group: int) -> _Stream:
+        """The stream, with what its taker has taken."""
         stream = self._streams[group]
+        if (taken := stream.guards.taken()) is not None:
+            anchor_ns, end, rate_num, rate_den, flags = taken
+            stream.end_ns, stream.historical = anchor_ns + end * rate_den * NS // rate_num, bool(flags & FLAG_HISTORICAL)
+            self._devices[self._numbers[group]].arrived = True
+        return stream
+
+    def gap(self, group: int, brk: Break) -> list[Finding]:
+        found = self._gap(self._catch_up(group), group, brk)
+        self._streams[group].watch()
+        return found
+
+    def _gap(self, stream: _Stream, group: int, brk: Break) -> list[Finding]:
         if brk.reason not in ("gap", "overflow"):
             stream.guards.seam()
             stream.gap.quiet_ns = stream.clock.quiet_ns = None
@@ -224,6 +253,8 @@ class Health(Detector):
                           limit=float(self.params.gap_limit), source=self._sources[group], evidence={"reason": brk.reason})]
 
     def tick(self, t_ns: int) -> list[Finding]:
+        for group in range(len(self._streams)):
+            self._catch_up(group)
         before = self._tick_ns
         now = t_ns if before is None else max(t_ns, before)
         self._tick_ns = now
@@ -236,7 +267,8 @@ class Health(Detector):
         return [f for d in self._devices.values() if (f := self._listen(d, before, now)) is not None]
 
     def save(self) -> dict[str, Any]:
-        return {"version": VERSION, "tick_ns": self._tick_ns, "streams": [s.save() for s in self._streams],
+        streams = [self._catch_up(group).save() for group in range(len(self._streams))]
+        return {"version": VERSION, "tick_ns": self._tick_ns, "streams": streams,
                 "devices": [[d.arrived, d.seen_ns, d.offline, d.intervals] for d in self._devices.values()]}
 
     def load(self, state: Mapping[str, Any]) -> None:

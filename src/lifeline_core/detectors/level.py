@@ -167,6 +167,11 @@ class Level(Detector):
                 found = sorted([*found, *rates], key=lambda f: (f.t_ns, row[f.source]))
         return found
 
+    def takers(self, group: int) -> list[object]:
+        """Rates need Python for every block."""
+        regular = self.groups[group].rate_hz is not None
+        return [self._levels[group].taker()] if regular and self._levels and not self._rates else []
+
     def gap(self, group: int, brk: Break) -> list[Finding]:
         """Nothing: the times of the samples tell a hole, and ``hold_s`` says what it means."""
         return []

@@ -32,7 +32,7 @@ from lifeline_core.bridges.intensity import Motion, instrumental_intensity
 from lifeline_core.detectors.base import Detector, Group, Held, Limit, Params, Step, relation, rise_faults, where_of
 from lifeline_core.dsp.tape import IDLE, PICK, Event, Heard, Samples, Tape
 from lifeline_core.errors import StateError
-from lifeline_core.model import NS, Block, Break, Finding, Site, Watch
+from lifeline_core.model import FLAG_HISTORICAL, NS, Block, Break, Finding, Site, Watch
 
 VERSION = 3
 UNITS = ("", "m/s2", "m/s^2", "m/s²", "m/s/s")  # that an intensity can be read from; none is taken for m/s2
@@ -143,10 +143,27 @@ class Shock(Detector):
             for row in range(len(ratio)):
                 heard = Heard(joined[row], ratio[row], None if a is None else a[row], None if v is None else v[row])
                 found += [(f.t_ns, row, f) for f in self._scan(group, row, heard, block)]
-            self._open[group] = any(e.phase != IDLE for e in self._events[group])
+            self._watch(group)
         tape.trim()
+        tape.taken()
         self._last[group] = (block.time_ns(n - 1), block.historical)
         return [finding for _, _, finding in sorted(found, key=lambda item: item[:2])] if found else []
+
+    def takers(self, group: int) -> list[object]:
+        taker = self._tapes[group].taker() if self._motions[group] is None else None
+        return [] if taker is None else [taker]
+
+    def _watch(self, group: int) -> None:
+        """While an event goes on, every ratio is wanted."""
+        self._open[group] = any(e.phase != IDLE for e in self._events[group])
+        self._tapes[group].shut(self._open[group])
+
+    def _heard(self, group: int) -> tuple[int, bool] | None:
+        """Time of the group's last sample, whoever took it, and whether it was history."""
+        if (taken := self._tapes[group].taken()) is not None:
+            anchor_ns, end, rate_num, rate_den, flags = taken
+            self._last[group] = (anchor_ns + (end - 1) * rate_den * NS // rate_num, bool(flags & FLAG_HISTORICAL))
+        return self._last[group]
 
     def _scan(self, group: int, row: int, heard: Heard, block: Block) -> Iterator[Finding]:
         """Follow one trace through a block."""
@@ -219,7 +236,7 @@ class Shock(Detector):
 
     def gap(self, group: int, brk: Break) -> list[Finding]:
         found = self._decide(group)
-        last, tape, motion = self._last[group], self._tapes[group], self._motions[group]
+        last, tape, motion = self._heard(group), self._tapes[group], self._motions[group]
         if last and brk.reason in ("gap", "overflow") and 0 < brk.t_ns - last[0] <= self.params.bridge_s * NS:
             tape.cut()
             return found
@@ -227,7 +244,7 @@ class Shock(Detector):
             if (step := held.end()) and last:
                 found.append(self._finding(group, row, step, *last))
             self._events[group][row] = Event()
-        self._open[group] = False
+        self._watch(group)
         tape.reset()
         if motion is not None:
             motion.reset()
@@ -238,7 +255,9 @@ class Shock(Detector):
         return [finding for group in range(len(self.groups)) for finding in self._decide(group)]
 
     def _decide(self, group: int) -> list[Finding]:
-        found, last, tape = [], self._last[group], self._tapes[group]
+        found, last, tape = [], self._heard(group), self._tapes[group]
+        if not self._open[group]:
+            return []
         past = tape.join()
         for row, e in enumerate(self._events[group]):
             if e.phase == PICK and last:
@@ -250,7 +269,7 @@ class Shock(Detector):
     def save(self) -> dict[str, Any]:
         return {"version": VERSION, "tapes": [tape.save() for tape in self._tapes],
                 "motions": [None if m is None else m.save() for m in self._motions],
-                "last": [list(at) if at else None for at in self._last],
+                "last": [list(at) if at else None for at in map(self._heard, range(len(self._last)))],
                 "events": [[e.save() for e in events] for events in self._events],
                 "held": [[h.save() for h in held] for held in self._held]}
 
@@ -274,4 +293,6 @@ class Shock(Detector):
             if motion is not None:
                 motion.load(moved)
         self._events, self._held, self._last = events, held, last
-        self._open = [any(e.phase != IDLE for e in row) for row in events]
+        for group in range(len(shape)):
+            self._tapes[group].taken()
+            self._watch(group)

@@ -178,6 +178,9 @@ class Spectral(Detector):
             return []
         return [f for seen in rows.spectra.push(block) for f in self._close(rows, seen)]
 
+    def takers(self, group: int) -> list[object]:
+        return self._groups[group].spectra.takers()
+
     def gap(self, group: int, brk: Break) -> list[Finding]:
         """The bin goes on with what comes; the segment that was under way is dropped."""
         self._groups[group].spectra.restart()

@@ -120,6 +120,11 @@ class BinSpectra:
         self._historical |= block.historical
         return True
 
+    def takers(self) -> list[object]:
+        """What takes pieces the short way when the assembler hands them out; none where samples go through Python."""
+        spectra = self._running.taker()
+        return [] if spectra is None else [self._bins.taker(), spectra]
+
     def push(self, block: Block) -> Iterator[BinSpectrum]:
         """Take a block in; the bins that close."""
         x = np.ascontiguousarray(block.x, dtype=np.float32)

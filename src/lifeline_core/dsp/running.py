@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lifeline_core.dsp._spectrum import Lanes
 from lifeline_core.dsp.recent import Recent
 from lifeline_core.dsp.segments import Array, Window, averaged, cut, whole_number
 
@@ -108,6 +109,10 @@ class Running:
         if a.ndim != 2 or a.shape[0] != self.n_ch:
             raise ValueError(f"x must be [{self.n_ch}, n], not of shape {a.shape}")
         self._stream.push(a if a.strides[1] == 4 else np.ascontiguousarray(a))
+
+    def taker(self) -> object | None:
+        """What takes pieces as `push` does when the assembler hands them out; None where samples go through Python."""
+        return self._stream.taker() if isinstance(self._stream, Lanes) else None
 
     def spectrum(self) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         """f and Pxx float32[n_ch, n_f]; NaN for a row without a segment."""

@@ -152,8 +152,6 @@ class Bins:
         self.n_ch, self.bin_ns = n_ch, int(bin_ns)
         self._cells = _stats.Cells(np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1]))
         self._number, self._first_ns, self._end_ns, self._rate = 0, 0, 0, 0.0
-        self._base: tuple[int, int, int] | None = None  # of samples [_from, _edge), which all lie in the open bin; not state
-        self._from, self._edge = 0, 0
 
     @property
     def seen(self) -> int:
@@ -168,6 +166,7 @@ class Bins:
         Sample i is at anchor_ns + (index + i) * rate_den * 1e9 // rate_num.
         """
         begin, n = 0, x.shape[1]
+        self._settle()
         while begin < n:
             number, left = _stats.bin_of(anchor_ns, index + begin, rate_num, rate_den, self.bin_ns)
             if number != self._number and self._cells.seen:
@@ -176,7 +175,7 @@ class Bins:
                 self._number, self._first_ns = number, _time(anchor_ns, index + begin, rate_num, rate_den)
                 self._rate = rate_num / rate_den
             end = min(n, begin + left)
-            self._base, self._from, self._edge = (anchor_ns, rate_num, rate_den), index + begin, index + begin + left
+            self._cells.reach(anchor_ns, index + begin, index + begin + left, rate_num, rate_den)
             self._cells.add(x[:, begin:end])
             self._end_ns = _time(anchor_ns, index + end, rate_num, rate_den)
             yield begin, end, self._close(self._end_ns) if end - begin == left else None
@@ -185,12 +184,17 @@ class Bins:
     def within(self, x: NDArray[np.float32], anchor_ns: int, index: int, rate_num: int, rate_den: int) -> bool:
         """Take float32[n_ch, n] in as `walk` does if all of it lies in the open bin and leaves room there: the short way. Otherwise
         nothing is done."""
-        end = index + x.shape[1]
-        if index < self._from or end >= self._edge or (anchor_ns, rate_num, rate_den) != self._base:
-            return False
-        self._cells.add(x)
-        self._end_ns = anchor_ns + end * rate_den * NS // rate_num
-        return True
+        taken: bool = self._cells.within(x, anchor_ns, index, rate_num, rate_den)
+        return taken
+
+    def taker(self) -> object:
+        """The same for pieces that the assembler hands out; what is flagged as history is left alone."""
+        return self._cells.taker()
+
+    def _settle(self) -> None:
+        """Where the samples end that were taken the short way."""
+        if (end_ns := self._cells.end_ns()) is not None:
+            self._end_ns = end_ns
 
     def push(self, x: NDArray[np.float32], anchor_ns: int, index: int, rate_num: int, rate_den: int) -> list[Bin]:
         """Take float32[n_ch, n] in; the bins that closed."""
@@ -198,17 +202,19 @@ class Bins:
 
     def flush(self) -> Bin | None:
         """The open bin, closed where it stands; None if it is empty."""
+        self._settle()
         return self._close(self._end_ns) if self._cells.seen else None
 
     def _close(self, closed_ns: int) -> Bin:
         found = Bin(self._number * self.bin_ns, self.bin_ns, self._first_ns, self._end_ns, closed_ns, self.seen,
                     self.bin_ns / NS * self._rate, self._cells.read())
         self._cells.renew()
-        self._base = None
+        self._cells.reach(0, 0, 0, 1, 1)
         return found
 
     def save(self) -> bytes:
         """The state as versioned bytes."""
+        self._settle()
         body: bytes = self._cells.save()
         return HEAD.pack(b"LLSB", VERSION, HEAD.size + len(body), self._number, self._first_ns, self._end_ns, self._rate) + body
 
@@ -217,7 +223,7 @@ class Bins:
         if len(state) < HEAD.size or state[:12] != struct.pack("<4sII", b"LLSB", VERSION, len(state)):
             raise StateError(f"bins: saved state is of another version, size or build ({len(state)} bytes)")
         self._cells.load(state[HEAD.size :])
-        self._base = None
+        self._cells.reach(0, 0, 0, 1, 1)
         _, _, _, self._number, self._first_ns, self._end_ns, self._rate = HEAD.unpack(state[: HEAD.size])
 
 
@@ -275,6 +281,21 @@ class Guards:
         """
         told = self._guards.push(x, anchor_ns, index, rate_num, rate_den, t_ns, self._flat, self._clip, flagged)
         return sorted((Sign(*e) for e in told), key=lambda s: s.t_ns) if told else []
+
+    def taker(self, rows: int, clipped: int, refused: int, most_sd_us: int) -> object:
+        """For pieces of so many rows that the assembler hands out: what makes no sign is taken. Blocks with one of the flags
+        ``refused``, or from a clock worse than ``most_sd_us``, are left alone; ``clipped`` is the flag behind `push`'s
+        ``flagged``."""
+        return self._guards.taker(rows, self._flat, self._clip, clipped, refused, most_sd_us)
+
+    def shut(self, closed: bool) -> None:
+        """Whether the taker leaves everything alone for now."""
+        self._guards.shut(closed)
+
+    def taken(self) -> tuple[int, int, int, int, int] | None:
+        """What the taker took since the last call: (anchor_ns, index behind the last sample, rate_num, rate_den, flags)."""
+        found: tuple[int, int, int, int, int] | None = self._guards.taken()
+        return found
 
     def seam(self) -> None:
         """Times before and after do not compare: runs that are not flat yet begin again."""

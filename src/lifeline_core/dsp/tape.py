@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lifeline_core.dsp.filters import SosFilter, highpass
 from lifeline_core.dsp.onset import StaLta, aic_onset
-from lifeline_core.dsp.trigger import Trigger
+from lifeline_core.dsp.trigger import Past, Trigger
 from lifeline_core.errors import StateError
 from lifeline_core.model import NS
 
@@ -49,6 +49,7 @@ class Alone:
     def __init__(self, rows: int, fs: float, dc_hz: float, n_sta: int, n_lta: int, on: float) -> None:
         self._trigger = Trigger(rows, fs, dc_hz, n_sta, n_lta, on=on)
         self.push, self.reset = self._trigger.push, self._trigger.reset
+        self.taker, self.shut, self.taken = self._trigger.taker, self._trigger.shut, self._trigger.taken
 
     def save(self) -> dict[str, Any]:
         return {"trigger": self._trigger.save()}
@@ -113,32 +114,41 @@ class Tape:
         alone = self.places == [[row] for row in range(len(self.places))]
         self._ways: Alone | Together = (Alone(len(self.places), fs, dc_hz, n_sta, n_lta, on) if alone else
                                         Together(self.places, fs, dc_hz, n_sta, n_lta, on))
-        self._recent: list[Samples] = [np.empty((len(self.places), 0), np.float32)]  # joined only where a pick asks for it
-        self._count = 0
+        self._past = Past(len(self.places), self.span)
+        self._none = self._new = np.empty((len(self.places), 0), np.float32)  # what was pushed last
 
     def push(self, x: NDArray[Any], *, whole: bool = False) -> Samples | None:
         """Ratios of the traces, None where none reaches ``on``; those before the first that does are told with ``whole``."""
-        y, ratio = self._ways.push(np.ascontiguousarray(x, dtype=np.float32), whole=whole)
-        self._recent.append(y)
-        self._count += y.shape[1]
+        self._new, ratio = self._ways.push(np.ascontiguousarray(x, dtype=np.float32), whole=whole)
         return ratio
 
+    def taker(self) -> object | None:
+        """The same, where none reaches ``on``, for pieces that the assembler hands out; None where there is no such way."""
+        return self._ways.taker(self._past) if isinstance(self._ways, Alone) else None
+
+    def shut(self, closed: bool) -> None:
+        """Whether the taker leaves everything alone for now: all ratios are wanted."""
+        if isinstance(self._ways, Alone):
+            self._ways.shut(closed)
+
+    def taken(self) -> tuple[int, int, int, int, int] | None:
+        """What the taker took since the last call: (anchor_ns, index behind the last sample, rate_num, rate_den, flags)."""
+        return self._ways.taken() if isinstance(self._ways, Alone) else None
+
     def join(self) -> Samples:
-        """All samples at hand: those pushed last, and at least ``span`` before them unless there were fewer."""
-        if len(self._recent) > 1:
-            self._recent = [np.concatenate(self._recent, axis=1)]
-        return self._recent[0]
+        """All samples at hand: those pushed last, and ``span`` before them unless there were fewer."""
+        past: Samples = self._past.read()
+        return np.concatenate([past, self._new], axis=1) if self._new.shape[1] else past
 
     def trim(self) -> None:
-        """Let go of what lies before the last ``span`` samples, when it has become much or many blocks."""
-        if self._count > 4 * self.span or len(self._recent) > 64:
-            last = self._recent[-1]
-            self._recent = [(last if last.shape[1] >= self.span else self.join())[:, -self.span :].copy()]
-            self._count = self._recent[0].shape[1]
+        """Let go of what lies before the last ``span`` samples."""
+        self._past.put(self._new)
+        self._new = self._none
 
     def cut(self) -> None:
         """What follows does not join: no window reaches back over here."""
-        self._recent, self._count = [self._recent[0][:, :0]], 0
+        self._past.clear()
+        self._new = self._none
 
     def reset(self) -> None:
         self.cut()
@@ -157,8 +167,8 @@ class Tape:
             self._ways.load(state["ways"])
         except (KeyError, TypeError) as error:
             raise StateError(f"tape: saved state is of other places or damaged: {error!r}") from error
-        self._recent = [past.reshape(rows, -1).copy()]
-        self._count = self._recent[0].shape[1]
+        self.cut()
+        self._past.put(past.reshape(rows, -1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import lifeline_core.dsp._trigger as _trigger
+from lifeline_core.dsp._trigger import Past
 from lifeline_core.dsp.designs import highpass
 from lifeline_core.errors import StateError
+
+__all__ = ["Past", "Trigger"]
 
 HEAD = struct.Struct("<4sIIqqqddd")  # tag, version, size, rows and windows, g, a1, a2: what the state belongs to
 VERSION = 1
@@ -72,6 +75,20 @@ class Trigger:
         A ratio before which none reached ``on`` in these samples may be told as 0; with ``whole`` each is told as it is.
         """
         found: tuple[NDArray[np.float32], NDArray[np.float32] | None] = self._kept.push(x, whole)
+        return found
+
+    def taker(self, past: Past) -> object:
+        """The same for pieces that the assembler hands out: what does not reach ``on`` is taken, and its samples behind the
+        high-pass go to ``past``."""
+        return self._kept.taker(past)
+
+    def shut(self, closed: bool) -> None:
+        """Whether the taker leaves everything alone for now: every ratio is wanted."""
+        self._kept.shut(closed)
+
+    def taken(self) -> tuple[int, int, int, int, int] | None:
+        """What the taker took since the last call: (anchor_ns, index behind the last sample, rate_num, rate_den, flags)."""
+        found: tuple[int, int, int, int, int] | None = self._kept.taken()
         return found
 
     def reset(self) -> None:
