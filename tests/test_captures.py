@@ -93,7 +93,26 @@ def test_a_capture_ends_at_its_bound_between_frames(tmp_path: Path) -> None:
     assert found is not None and data == b"12345678" and not found.whole
 
 
-@pytest.mark.parametrize("damage", [b"{", b'{"alarm_id":"other","numbers":[],"from_ns":1}', b""])
+def test_one_that_was_only_begun_to_be_described_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a1.json").touch()
+    c = opened(tmp_path)
+    assert not c.problems and len(c) == 0 and not list(tmp_path.iterdir())
+
+
+def test_a_long_description_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    c = opened(tmp_path)
+    long = msgspec.structs.replace(about("a1"), numbers=[(device, 0) for device in range(2000)])
+    c.begin(long)
+    put(c, "a1", b"frame")
+    c.note("a1", 7)
+    assert (tmp_path / "a1.json").stat().st_size > 4096 and opened(tmp_path).open["a1"] == long
+    long.numbers = long.numbers[:3]
+    c.finish("a1")
+    again = opened(tmp_path)
+    assert not again.problems and (again.read("a1") or (None,))[0] == long
+
+
+@pytest.mark.parametrize("damage", [b"{", b'{"alarm_id":"other","numbers":[],"from_ns":1}', b" " * 4096])
 def test_damage_is_set_aside_and_said(tmp_path: Path, damage: bytes) -> None:
     c = opened(tmp_path)
     c.begin(about("a1"))
@@ -422,7 +441,7 @@ def test_a_state_too_large_or_cut_off_is_said(tmp_path: Path, monkeypatch: pytes
         assert captured().replayable
         size = len(frames[0])
         much = captured(longest=200 * size)  # of 140 frames told since the snapshot; what remains is the minute before
-        assert much.why == f"its watches were told {140 * size} bytes since the snapshot before it, {100 * size} are kept"
+        assert much.why == f"its watches were told {140 * size} bytes or more since the snapshot before it, {100 * size} are kept"
         assert (much.whole, much.replayable, much.frames, much.state_bytes) == (True, False, 100, 0)
         records = journal.read(0)
         snapshot.save(tmp_path / "late", records.origin + int(records.offsets[95]) - 24, pack_head(0) + engine.save())

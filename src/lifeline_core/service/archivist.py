@@ -135,7 +135,7 @@ class Archivist:
             for alarm_id, numbers, begin, end in wanted:
                 if begin < records.next and end > records.origin:
                     weights[alarm_id] += sieve.weight(numbers, begin - records.origin, end - records.origin)
-            if records.next == position:
+            if records.next == position or min(weights.values()) > self._most_replayed:
                 break
             position = records.next
         return weights
@@ -147,7 +147,7 @@ class Archivist:
                       raised=end, why="its watches are not of this configuration")
         state = b""
         if weight > self._most_replayed:
-            about.why = f"its watches were told {weight} bytes since the snapshot before it, {self._most_replayed} are kept"
+            about.why = f"its watches were told {weight} bytes or more since the snapshot before it, {self._most_replayed} are kept"
         elif self._origins is not None and watches:
             about.origin, state, about.why = self._origins.state(held, watches)
             about.replayable = bool(state)

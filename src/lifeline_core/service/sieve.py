@@ -123,19 +123,19 @@ class Spans:
         _, heads = _wire.heads(records.buf, records.offsets[is_frame], records.lengths[is_frame])
         heads = heads.view(HEADER)[:, 0]
         heads = heads[np.argsort(heads["device"], kind="stable")]
-        self._devices, first = np.unique(heads["device"], return_index=True)
+        devices, first = np.unique(heads["device"], return_index=True)
         begins, ends = _times(heads)
-        self._begins = np.minimum.reduceat(begins, first) if len(first) else begins
-        self._ends = np.maximum.reduceat(ends, first) if len(first) else ends
+        if len(first):
+            begins, ends = np.minimum.reduceat(begins, first), np.maximum.reduceat(ends, first)
+        self._of = dict(zip(devices.tolist(), zip(begins.tolist(), ends.tolist(), strict=True), strict=True))
 
     def has(self, devices: Iterable[int], start: int, end: int) -> bool:
         """Whether one of the devices may have frames that overlap [start, end]."""
-        wanted = np.fromiter(devices, np.int64)
-        at = np.minimum(np.searchsorted(self._devices, wanted), max(len(self._devices) - 1, 0))
-        if not len(self._devices):
-            return False
-        here = self._devices[at] == wanted
-        return bool(np.any(here & (self._begins[at] <= end) & (self._ends[at] >= start)))
+        for device in devices:
+            span = self._of.get(device)
+            if span is not None and span[0] <= end and span[1] >= start:
+                return True
+        return False
 
 
 def _runs(channels: Collection[int]) -> list[tuple[int, int]]:

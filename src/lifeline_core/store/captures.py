@@ -12,6 +12,7 @@ may so ruin captures that still grow; they are set aside. Where the budget is sp
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from lifeline_core.errors import StoreError
 from lifeline_core.store import disk
 
 LONGEST_ID = 64
+BLOCK = 4096  # of a description
 FAR_BYTES = 32 << 20  # of journal without a frame for a capture, until its description says so
 
 
@@ -171,19 +173,29 @@ class Captures:
         return self.home / f"{alarm_id}.json"
 
     def _describe(self, about: About) -> None:
-        path = self._description(about.alarm_id)
-        if about.finished:
-            disk.replace(path, msgspec.json.encode(about))
-            return
-        beside = path.with_name(path.name + ".tmp")
-        beside.write_bytes(msgspec.json.encode(about))
-        os.replace(beside, path)
+        """One block, written at once over the one before: the death of the process leaves either. A long one is written beside."""
+        path, data = self._description(about.alarm_id), msgspec.json.encode(about)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            if max(len(data), os.fstat(fd).st_size) > BLOCK:
+                disk.replace(path, data)
+                return
+            if os.pwrite(fd, data.ljust(BLOCK), 0) != BLOCK:
+                raise OSError(errno.ENOSPC, "no room for a description")
+            if about.finished:
+                disk.fdatasync(fd)
+                disk.fsync_directory(self.home)
+        finally:
+            os.close(fd)
 
     def _look(self) -> None:
         found = sorted(self.home.glob("*.json"), key=lambda p: p.stat().st_mtime_ns)
         for path in found:
             try:
-                about = msgspec.json.decode(path.read_bytes(), type=About)
+                if not (data := path.read_bytes()):  # the process died as it began: there is nothing beside it
+                    path.unlink()
+                    continue
+                about = msgspec.json.decode(data, type=About)
                 if about.alarm_id != path.stem or not _is_name(about.alarm_id):
                     raise ValueError("it is the description of another alarm")
                 self._cut(about)
