@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from lifeline_core.errors import StoreError
 from lifeline_core.model import Alarm
 
 SCHEMA = 2
+ROOM = 20 << 20  # of the log, bytes: more than what autocheckpoint lets gather
 _TABLES = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE alarms(seq INTEGER PRIMARY KEY, alarm_id TEXT NOT NULL, revision INTEGER NOT NULL,
@@ -78,7 +80,7 @@ def connect(path: Path) -> apsw.Connection:
             if got != expected:
                 raise StoreError(errno.EIO, f"{path}: SQLite gives {name} = {got!r} where {expected!r} was asked")
         # The log is worked into the database every 16 MiB, not every 4: whoever commits meanwhile waits for two syncs more.
-        db.execute("PRAGMA cell_size_check = ON; PRAGMA journal_size_limit = 16777216; PRAGMA wal_autocheckpoint = 4096")
+        db.execute(f"PRAGMA cell_size_check = ON; PRAGMA journal_size_limit = {ROOM}; PRAGMA wal_autocheckpoint = 4096")
         said = db.pragma("quick_check")
         if said != "ok":
             raise Damaged(f"quick_check: {str(said).splitlines()[0]}")
@@ -93,6 +95,7 @@ def connect(path: Path) -> apsw.Connection:
         for columns in ("key, value FROM meta", "seq, alarm_id, revision, published_ns, body FROM alarms",
                         "name, cursor, updated, lost FROM consumers", "published_ns FROM removed"):
             db.execute(f"SELECT {columns} LIMIT 1").fetchall()
+        _stretch_log(db)
         return db
     except BaseException as e:
         if db is not None:
@@ -104,6 +107,18 @@ def connect(path: Path) -> apsw.Connection:
         if isinstance(e, apsw.Error):
             raise StoreError(errno.EIO, f"{path}: {e}") from e
         raise
+
+
+def _stretch_log(db: apsw.Connection) -> None:
+    """Give the log the blocks it will use, by a transaction that is too large for memory and taken back.
+
+    A commit then writes over blocks that are there. While the log grows each commit makes the file system write down where the
+    new ones are, and with them whatever else it has in hand: tens of milliseconds beside a busy journal. No room is no fault.
+    """
+    with contextlib.suppress(apsw.Error):
+        db.execute(f"BEGIN IMMEDIATE; CREATE TABLE room(x); INSERT INTO room VALUES(zeroblob({ROOM - (1 << 20)}))")
+    if db.in_transaction:
+        db.execute("ROLLBACK")
 
 
 def carry_over(bad: Path, db: apsw.Connection) -> int:
