@@ -61,7 +61,10 @@ class Sieve:
         found, starts = np.unique(heads["device"], return_index=True)
         bounds = [*starts.tolist(), len(heads)]
         self._of = {device: slice(*bounds[k : k + 2]) for k, device in enumerate(found.tolist())}
-        self._until = dict(zip(found.tolist(), np.maximum.reduceat(self._ends, starts).tolist(), strict=True)) if len(found) else {}
+        self._spans: dict[int, tuple[int, float]] = {}
+        if len(found):
+            begins, ends = np.minimum.reduceat(self._begins, starts), np.maximum.reduceat(self._ends, starts)
+            self._spans = dict(zip(found.tolist(), zip(begins.tolist(), ends.tolist(), strict=True), strict=True))
         self._weights: dict[frozenset[tuple[int, int]], Places] = {}
 
     def places(self, numbers: Iterable[tuple[int, int]], start: int, end: int, begin: int = 0, since: int | None = None) -> Places:
@@ -71,7 +74,7 @@ class Sieve:
         """
         channels: dict[int, list[int]] = {}
         for device, channel in numbers:
-            if device in self._of and (since is not None or self._until[device] >= start):
+            if device in self._of and self._spans[device][0] <= end and (since is not None or self._spans[device][1] >= start):
                 channels.setdefault(device, []).append(channel)
         parts = [self._among(self._of[device], wanted, start, end, begin, since) for device, wanted in channels.items()]
         if len(parts) == 1:
