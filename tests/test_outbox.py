@@ -124,6 +124,16 @@ def test_sqlite_is_set_as_it_must_be(tmp_path):
         assert tuple(map(int, apsw.sqlite_lib_version().split("."))) >= (3, 51, 3)  # before: the WAL reset bug
 
 
+def test_the_log_has_its_blocks_before_the_first_alarm_and_never_grows_beyond(tmp_path):
+    with Outbox(tmp_path / "o") as box:
+        log = tmp_path / "o-wal"
+        room = log.stat().st_size
+        assert room > 4096 * box._db.pragma("page_size")  # what autocheckpoint lets gather
+        for k in range(300):
+            box.put([alarm(k)], 1)
+        assert log.stat().st_size == room
+
+
 def test_one_thread_and_one_process(tmp_path):
     with Outbox(tmp_path / "o") as box:
         box.read(0, 1)

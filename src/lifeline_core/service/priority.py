@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 
 NICE = -10
+USUAL = os.getpriority(os.PRIO_PROCESS, os.getpid())  # the process's own, as it began
 
 
 @contextlib.contextmanager
@@ -27,8 +28,8 @@ def ahead() -> Iterator[bool]:
 
 
 def with_others() -> None:
-    """The calling thread goes with the process's first thread again: what it does can wait."""
-    _set(os.getpriority(os.PRIO_PROCESS, os.getpid()))
+    """The calling thread goes as the process began, whoever started it: what it does can wait."""
+    _set(USUAL)
 
 
 def _nice() -> int:
