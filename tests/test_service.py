@@ -327,6 +327,7 @@ def test_killed_while_a_snapshot_is_half_gathered_it_begins_at_the_one_before(
                 send_second(device, second)
             assert device.drain(10)  # which stops nothing
             until(lambda: service._runner._saving is not None and service._desk.backlog() == 0)
+            until(lambda: list((tmp_path / "data" / "snapshots").glob("*.tmp")))  # the keeper has begun it, too
             shutil.copytree(tmp_path / "data", tmp_path / "killed")
     left = {path.suffix for path in (tmp_path / "killed" / "snapshots").iterdir()}
     assert left == {".lls", ".tmp"}
