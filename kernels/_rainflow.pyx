@@ -38,6 +38,7 @@ cdef extern from "rainflow.h":
 cdef const ll_rainflow_api *K = ll_rainflow()
 
 HEAD = struct.Struct("<4sIQqqdii")
+MOST = 1 << 62  # samples: a state that says more goes on from here, so that what is counted then still has room
 TAG, VERSION = b"LLrf", 1
 # Below so many samples the GIL is kept: giving it back costs more than the work.
 cdef Py_ssize_t FEW = 4096
@@ -131,14 +132,14 @@ cdef class History:
             raise StateError(f"rainflow: saved state is of another version, size or build ({size} bytes)")
         _, _, top, seen, bad, last, begun, direction = HEAD.unpack(bytes(data[:head]))
         stack = np.frombuffer(data, np.uint8, offset=head)
-        if (top > (size - head) // sizeof(double) or not 0 <= bad <= seen or begun not in (0, 1) or direction not in (-1, 0, 1)
-                or (top > 0) != begun or (direction and not begun)
-                or not np.isfinite([last, *stack[:top * sizeof(double)].view(np.float64)]).all()):
+        if (top > (size - head) // sizeof(double) or not 0 <= bad <= seen or begun not in (0, 1)
+                or direction not in (-1, 0, 1) or (top > 0) != begun or (direction and not begun)
+                or not (np.abs([last, *stack[:top * sizeof(double)].view(np.float64)]) < 2.0**1023).all()):
             raise StateError(f"rainflow: saved state is damaged ({size} bytes)")
         raise_status(K.reserve(&self.s, top), "rainflow")
         if top:
             memcpy(self.s.stack, &data[head], top * sizeof(double))
-        self.s.top, self.s.seen, self.s.bad, self.s.last = top, seen, bad, last
+        self.s.top, self.s.seen, self.s.bad, self.s.last = top, min(seen, MOST), min(bad, MOST), last
         self.s.begun, self.s.direction = begun, direction
         return head + top * sizeof(double)
 

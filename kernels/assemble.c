@@ -264,6 +264,7 @@ static int write_frame(ll_assembler *a, ll_stream *st, const ll_frame *f, int la
             if (status) return status;
         }
         if (from < f->n_samples) write_row(a, r, &a->channels[st->rows[row]], f, row, from, &part);
+        else ll_ring_trim(r, a->joins); /* a seam without samples: no copy of a block will forget it */
         mark_dirty(a, r);
     }
     l->next_index = f->sample_index + f->n_samples;
@@ -430,7 +431,10 @@ static int sequence(ll_assembler *a, ll_stream *s, const ll_frame *f, const uint
     }
     if ((status = place(a, s, f, 0, force))) return status;
     a->count.frames++;
-    if (s->n_held && s->held[0].seq == f->seq) memmove(s->held, s->held + 1, --s->n_held * sizeof *s->held);
+    if (s->n_held && s->held[0].seq == f->seq) { /* a refused number, or the same frame that found no room before */
+        free(s->held[0].bytes);
+        memmove(s->held, s->held + 1, --s->n_held * sizeof *s->held);
+    }
     s->next_seq++;
     return settle_later(a, s, force);
 }

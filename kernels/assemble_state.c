@@ -51,8 +51,10 @@ static void save_stream(tape *t, const ll_stream *s) {
     }
 }
 
-/* Frames wait for at most LL_HOLD_FRAMES others (one more while readers have no room), and the rows are those of the configuration. */
+/* Frames wait in order for at most LL_HOLD_FRAMES others (one more while readers have no room), holes lie behind, and the rows are those
+ * of the configuration. */
 static int stream_is_sound(const ll_assembler *a, const ll_stream *s) {
+    const uint64_t most = UINT64_MAX / 4 * 3; /* numbers of sound frames end at 2^63 - 1, refused ones lead a little beyond */
     uint32_t spent = 0, regular = 0;
     if (!s->n_channels || (uint32_t)s->channel + s->n_channels > 65536) return 0;
     for (uint32_t row = 0; row < s->n_channels; row++) {
@@ -61,9 +63,13 @@ static int stream_is_sound(const ll_assembler *a, const ll_stream *s) {
     }
     for (int lane = 0; lane < 2; lane++)
         if (s->lane[lane].begun && regular && (!s->lane[lane].rate_num || !s->lane[lane].rate_den)) return 0;
+    if (s->next_seq > most || (!s->begun && (s->n_held || s->n_holes))) return 0;
+    for (uint32_t k = 0; k < s->n_holes; k++)
+        if (s->holes[k].first > s->holes[k].last || s->holes[k].last >= s->next_seq) return 0;
     for (uint32_t k = 0; k < s->n_held; k++) {
         const ll_held *h = &s->held[k];
         spent += !h->bytes;
+        if (h->seq > most || (k ? h->seq <= h[-1].seq : h->seq < s->next_seq)) return 0;
         if (h->bytes && !ll_assemble_fits(a, s, h->seq, h->bytes, h->len)) return 0;
     }
     return spent <= LL_SPENT && s->n_held - spent <= LL_HOLD_FRAMES + 1;
@@ -113,7 +119,7 @@ static int ring_is_sound(const ll_ring *r, uint64_t head) {
     for (uint32_t k = 0; k < r->n_seams; k++) {
         const ll_seam *s = &r->seams[k];
         if (s->pos > head || (k ? s->pos < s[-1].pos : s->pos > r->tail)) return 0;
-        if (s->reason > LL_START || !s->rate_den || (!r->timed && !s->rate_num)) return 0;
+        if (s->reason > LL_START || s->lost < -1 || !s->rate_den || (!r->timed && !s->rate_num)) return 0;
     }
     return 1;
 }
@@ -157,7 +163,7 @@ static void load_join(tape *t, ll_assembler *a, int32_t number) {
 #define X(f) GET(t, j->f);
     JOIN_FIELDS(X)
 #undef X
-    if (t->bad || j->n < 0 || j->broken > LL_START || (size_t)j->n > (t->cap - t->at) / sizeof *j->cursors) {
+    if (t->bad || j->n < 0 || j->broken > LL_START || j->lost < -1 || (size_t)j->n > (t->cap - t->at) / sizeof *j->cursors) {
         t->bad = 1, j->n = 0;
         return;
     }

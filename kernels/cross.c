@@ -13,6 +13,7 @@
 
 #define VERSION 1u
 #define MOST_BYTES (UINT64_C(1) << 26) /* of parts; what comes later is added to the last */
+#define MOST_SEEN (UINT64_C(1) << 62)  /* segments of a saved state */
 #define FARTHEST (INT64_C(1) << 40)
 static const char TAG[4] = {'L', 'L', 'X', 'S'};
 
@@ -210,7 +211,7 @@ static int load(ll_cross_sums *s, const unsigned char *from, size_t len) {
     const ll_cross_count *k = &h.count;
     if (memcmp(h.tag, TAG, 4) || h.version != VERSION || h.n != s->c->n || h.per_part != s->per_part || h.shift != s->shift)
         return LL_STATE;
-    if (k->fill >= s->span || k->used > k->seen || k->seen >> 62 || !k->used != !k->n_parts ||
+    if (k->fill >= s->span || k->used > k->seen || k->seen >> 63 || !k->used != !k->n_parts ||
         (k->used && k->n_parts > part_of(s, k->seen - 1) + 1) || h.size != len || len != bytes_with(s, k->n_parts, k->fill))
         return LL_STATE;
     s->count = (ll_cross_count){0, 0, 0, 0};
@@ -218,6 +219,8 @@ static int load(ll_cross_sums *s, const unsigned char *from, size_t len) {
     const size_t fill = k->fill * sizeof(double), power = 3 * s->c->n_f * sizeof(double);
     const size_t parts = 2 * s->c->n_f * k->n_parts * sizeof(double);
     s->count = *k, s->start = 0;
+    if (k->seen > MOST_SEEN) s->count.seen = MOST_SEEN; /* so that what is counted from here on still has room */
+    if (k->used > MOST_SEEN) s->count.used = MOST_SEEN;
     memcpy(s->power, from, power), from += power;
     if (parts) memcpy(s->parts, from, parts), from += parts;
     memcpy(s->buffer, from, fill), memcpy(s->buffer + s->cap, from + fill, fill);

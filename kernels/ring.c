@@ -30,12 +30,15 @@ static int grow(ll_ring *r, uint64_t cap) {
     return LL_OK;
 }
 
+/* What may lie unread once n more samples are there: a frame longer than half a ring may find one like it, and no more. */
+static uint64_t most_with(const ll_ring *r, uint64_t n) { return n > r->max_cap / 2 ? 2 * n : r->max_cap; }
+
 int ll_ring_room(ll_ring *r, uint64_t n) {
     if (!r->n_readers) ll_ring_trim(r, NULL);
     uint64_t need = r->head - r->tail + n;
     if (need > r->most) r->most = need;
     if (need <= r->cap) return LL_OK;
-    if (need > r->max_cap && n <= r->max_cap / 2) return LL_FULL;
+    if (need > most_with(r, n)) return LL_FULL;
     return grow(r, pow2_at_least(need));
 }
 
@@ -62,7 +65,9 @@ const ll_seam *ll_ring_last(const ll_ring *r) { return r->n_seams ? &r->seams[r-
 
 int64_t ll_ring_time(const ll_ring *r, const ll_seam *s, uint64_t pos) {
     if (r->timed) return r->times[pos & (r->cap - 1)];
-    return (int64_t)(s->anchor_ns + (__int128)(pos - s->anchor_pos) * s->rate_den * 1000000000 / s->rate_num);
+    /* History may go back to before its anchor: the distance has a sign, and is rounded down on that side too. */
+    __int128 ticks = (__int128)(int64_t)(pos - s->anchor_pos) * s->rate_den * 1000000000, ns = ticks / s->rate_num;
+    return (int64_t)(s->anchor_ns + ns - (ns * s->rate_num > ticks));
 }
 
 void ll_ring_trim(ll_ring *r, const ll_join *joins) {
@@ -106,7 +111,7 @@ static void cross(ll_join *j, const ll_ring *r, ll_cursor *c) {
 }
 
 uint64_t ll_ring_drop(ll_ring *r, ll_join *joins, uint64_t n) {
-    uint64_t lost = 0, tail = r->head + n > r->max_cap ? r->head + n - r->max_cap : 0;
+    uint64_t lost = 0, most = most_with(r, n), tail = r->head + n > most ? r->head + n - most : 0;
     if (tail > r->head) tail = r->head;
     for (uint32_t i = 0; i < r->n_readers; i++) {
         ll_join *j = &joins[r->readers[i].join];
@@ -171,7 +176,8 @@ static int same_time(const ll_seam *s, uint64_t pos, const ll_seam *other, uint6
            s->rate_num == other->rate_num && s->rate_den == other->rate_den;
 }
 
-/* Skews against the first live row; 0 when a row is more than half a sample off (a clock was put right: align again). */
+/* Skews against the first live row; 0 when a row is more than half a sample off (a clock was put right: align again). Half a sample of
+ * the earlier one, as `align` has it: rates differ a little, and what align leaves as it is must pass here, or the two never end. */
 static int skews(const ll_join *j, const ll_ring *rings, double *skew_s) {
     const ll_seam *first = NULL;
     uint64_t first_pos = 0;
@@ -184,7 +190,7 @@ static int skews(const ll_join *j, const ll_ring *rings, double *skew_s) {
         if (!first) first = s, first_pos = c->pos;
         if (same_time(s, c->pos, first, first_pos)) continue;
         __int128 off = (__int128)ll_ring_time(r, s, c->pos) - ll_ring_time(r, first, first_pos);
-        if ((off < 0 ? -off : off) > half_sample_ns(s)) return 0;
+        if (off > half_sample_ns(first) || -off > half_sample_ns(s)) return 0;
         skew_s[i] = (double)off * 1e-9;
     }
     return 1;

@@ -325,3 +325,51 @@ def test_a_long_silent_ring_stays_small_and_old_epochs_go() -> None:
         drain(asm)
     assert asm.counters()["epochs"] == 38
     assert len(asm.take_acks()) <= 4
+
+
+def test_a_break_of_history_tells_the_time_of_what_follows() -> None:
+    """Late frames go back before their anchor; the way back has a sign, also where a sample is no whole number of nanoseconds."""
+    asm = one(rate=30.0)
+    parts = frames(noise(1, 2400), range(30, 2400, 30), rate=30)
+    feed(asm, [parts[0], *parts[70:]])  # the hole 1 .. 69 is given up
+    asm.settle(0, 1)
+    feed(asm, [parts[9], parts[5], parts[3]])
+    pieces = drain(asm, lane=HISTORY)
+    at = [i for i, p in enumerate(pieces) if isinstance(p, Break)]
+    assert [pieces[i].t_ns for i in at] == [pieces[i + 1].t0_ns for i in at] == [T0 + 5 * NS, T0 + 3 * NS]
+
+
+def test_rows_of_rates_that_differ_a_little_come_to_an_end() -> None:
+    """The skew lies between half a sample of the one and of the other: told once or not at all, never for ever."""
+    both = [*channels(1, device=1, rate=20.0), *channels(1, device=2, rate=20.0)]
+    asm = make_assembler(both, [Join((0, 1))])
+    for device, rate, t0_ns in ((1, 20.0, T0), (2, (200_010, 10_000), T0 + 25_000_000)):
+        feed(asm, [wire.pack(np.ones((1, 20), np.float32), device=device, seq=0, t0_ns=t0_ns, rate=rate)])
+    pieces = [asm.take(0, LIVE) for _ in range(10)]
+    assert isinstance(pieces[0], Block) and pieces[0].n == 20
+    assert pieces[1:] == [None] * 9
+
+
+def test_few_bytes_of_very_many_samples_wait_for_their_reader() -> None:
+    asm = one()
+    x = np.zeros((1, 1 << 20), np.int32)
+    told = [{"seq": k, "sample_index": k << 20, "t0_ns": T0 + (k << 20) * (NS // 10)} for k in range(4)]
+    parts = [wire.pack(x, device=7, rate=10, encoding=wire.PACKED, **t) for t in told]
+    assert sum(map(len, parts)) < 40_000
+    assert feed(asm, parts) == NEEDS_ROOM
+    assert sum(p.n for p in drain(asm)) == 2 << 20
+    assert feed(asm, parts[2:]) == FED
+    assert sum(p.n for p in drain(asm)) == 2 << 20
+    assert asm.counters()["overflow_samples"] == 0
+
+
+def test_seams_without_samples_are_forgotten() -> None:
+    """A channel whose clock stands still, beside one that goes on: each frame has another flag, and nothing of the first is new."""
+    asm = make_assembler(channels(2, rate=None), [Join((0,)), Join((1,))])
+    sizes = []
+    for k in range(300):
+        t_ns = np.array([[T0], [T0 + k]])
+        feed(asm, [wire.pack(np.ones((2, 1)), device=7, seq=k, sample_index=k, t_ns=t_ns, flags=k % 2)])
+        drain(asm, 0), drain(asm, 1)
+        sizes.append(len(asm.save()))
+    assert sizes[-1] == sizes[9]

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lifeline_core.assemble import PATIENCE
+from lifeline_core.detectors import find
 from lifeline_core.engine import Engine
 from lifeline_core.errors import CommandRefused, StateError
-from lifeline_core.model import NS, Alarm, City
+from lifeline_core.model import NS, Alarm, Channel, City, Site, Watch
 from tests.stream import T0, frames, level_city, noise
 
 
@@ -206,3 +208,19 @@ def test_an_empty_city_works() -> None:
     assert engine.stats()["refused"] == {"unknown-device": 1}
     assert engine.tick(T0) == []
     assert engine.flush() == []
+
+
+@pytest.mark.timeout(60)
+def test_a_lost_frame_beside_a_dead_partner_does_not_hold_the_clock() -> None:
+    """The ring is full of samples that wait for the partner; the frame behind a hole still comes to its turn."""
+    kind = find("modal")
+    channels = {n: Channel(name=n, site="s", device=d, channel=0, rate_hz=10.0, unit="m/s2") for d, n in ((1, "a"), (2, "b"))}
+    watch = Watch(name="w", site="s", channels=("a", "b"), detector="modal", params=kind.PARAMS())
+    sites = {"s": Site(name="s", domain="bridge", consequence="medium")}
+    engine = Engine(City(sites=sites, channels=channels, watches={"w": watch}, hash="test"))
+    parts = frames(noise(1, 40_000), range(10, 40_000, 10), device=1)
+    engine.push([frames(noise(1, 10), [], device=2)[0], *parts[:3400], parts[3401]])
+    for k in range(PATIENCE + 2):
+        engine.tick(T0 + k * NS)
+    engine.flush()
+    assert engine.stats()["lost_frames"] == 1

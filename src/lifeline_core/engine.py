@@ -236,9 +236,7 @@ class Engine:
     def tick(self, t_ns: int) -> list[Alarm]:
         """Once a second, in order with the frames: what silence means, and what several devices say together."""
         out: list[Alarm] = []
-        while not self._assembler.settle(PATIENCE):
-            self._drain(out)
-        self._drain(out)
+        self._settle(out)
         self._assembler.tick(PATIENCE)
         self._drain(out)
         self._note_heads()
@@ -252,6 +250,14 @@ class Engine:
         out += self._count(self.episodes.tick(self._tick_ns))
         self._unhealthy = self._ailments()
         return out
+
+    def _settle(self, out: list[Alarm], everything: int = 0) -> None:
+        """Frames whose wait is over go on; where a ring stays full because a partner never comes, its oldest samples make room."""
+        force = 0
+        while not self._assembler.settle(PATIENCE, everything, force):
+            self._drain(out)
+            force = 1
+        self._drain(out)
 
     def command(
         self, alarm_id: str, action: str, *, actor: str, reason: str = "", t_ns: int | None = None, until_ns: int | None = None
@@ -267,9 +273,7 @@ class Engine:
     def flush(self) -> list[Alarm]:
         """The streams end here: held frames are let go, open bins and windows are closed."""
         out: list[Alarm] = []
-        while not self._assembler.settle(PATIENCE, 1):
-            self._drain(out)
-        self._drain(out)
+        self._settle(out, 1)
         self._note_heads()
         for run in self.runs:
             if run.watch.name in self._cleanings:
