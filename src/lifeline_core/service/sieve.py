@@ -52,7 +52,8 @@ class Sieve:
         self._buf = records.buf
         ours, heads = _wire.heads(records.buf, offsets, lengths, np.array(sorted(devices), np.uint32))
         heads = heads.view(HEADER)[:, 0]
-        ours, heads = ours[heads["type"] == DATA], heads[heads["type"] == DATA]
+        data = heads["type"] == DATA
+        ours, heads = ours[data], heads[data]
         order = np.argsort(heads["device"], kind="stable")  # each search looks at its devices only, in the order of arrival
         heads, self._offsets, self._lengths = heads[order], offsets[ours][order], lengths[ours][order]
         self._begins, self._ends = _times(heads)
@@ -61,10 +62,7 @@ class Sieve:
         found, starts = np.unique(heads["device"], return_index=True)
         bounds = [*starts.tolist(), len(heads)]
         self._of = {device: slice(*bounds[k : k + 2]) for k, device in enumerate(found.tolist())}
-        self._spans: dict[int, tuple[int, float]] = {}
-        if len(found):
-            begins, ends = np.minimum.reduceat(self._begins, starts), np.maximum.reduceat(self._ends, starts)
-            self._spans = dict(zip(found.tolist(), zip(begins.tolist(), ends.tolist(), strict=True), strict=True))
+        self._spans = _spans(found, starts, self._begins, self._ends)
         self._weights: dict[frozenset[tuple[int, int]], Places] = {}
 
     def places(self, numbers: Iterable[tuple[int, int]], start: int, end: int, begin: int = 0, since: int | None = None) -> Places:
@@ -118,6 +116,16 @@ def _times(h: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     return h["t0_ns"], h["t0_ns"] + np.where(h["encoding"] == TIMED, 0.0, h["n_samples"] * 1e9 * h["rate_den"] / rate)
 
 
+def _spans(
+    devices: NDArray[np.uint32], starts: NDArray[np.int64], begins: NDArray[np.int64], ends: NDArray[np.float64]
+) -> dict[int, tuple[int, float]]:
+    """From when to when each device has frames, which lie together from ``starts`` on."""
+    if not len(devices):
+        return {}
+    first, last = np.minimum.reduceat(begins, starts), np.maximum.reduceat(ends, starts)
+    return dict(zip(devices.tolist(), zip(first.tolist(), last.tolist(), strict=True), strict=True))
+
+
 class Spans:
     """From when to when each device has frames in one read of the journal: a few bytes that spare looking through it again."""
 
@@ -126,11 +134,7 @@ class Spans:
         _, heads = _wire.heads(records.buf, records.offsets[is_frame], records.lengths[is_frame])
         heads = heads.view(HEADER)[:, 0]
         heads = heads[np.argsort(heads["device"], kind="stable")]
-        devices, first = np.unique(heads["device"], return_index=True)
-        begins, ends = _times(heads)
-        if len(first):
-            begins, ends = np.minimum.reduceat(begins, first), np.maximum.reduceat(ends, first)
-        self._of = dict(zip(devices.tolist(), zip(begins.tolist(), ends.tolist(), strict=True), strict=True))
+        self._of = _spans(*np.unique(heads["device"], return_index=True), *_times(heads))
 
     def has(self, devices: Iterable[int], start: int, end: int) -> bool:
         """Whether one of the devices may have frames that overlap [start, end]."""

@@ -27,37 +27,36 @@ def damage_alarm(problems: Sequence[str], t_ns: int, config_hash: str) -> Alarm:
 
 def refusal_alarm(counts: Mapping[str, int], t_ns: int, config_hash: str) -> Alarm:
     """Somebody was not let in, or sent what is not theirs to send; ``counts`` by reason and client since the start."""
-    said = ", ".join(f"{what} {n}" for what, n in counts.items())
-    return _alarm(
-        "guard", "refused", t_ns, config_hash, float(sum(counts.values())), {"refused": dict(counts)},
-        {"zh": f"黄色 服务 拒绝了连接或数据帧：{said}", "en": f"YELLOW service: connections or frames were refused: {said}"},
-    )  # fmt: skip
+    said = "拒绝了连接或数据帧", "connections or frames were refused"
+    return _counted("guard", "refused", t_ns, config_hash, sum(counts.values()), "refused", counts, *said)
 
 
 def overload_alarm(facts: Mapping[str, int], t_ns: int, config_hash: str) -> Alarm:
     """More comes than is worked off: devices are held back."""
-    said = ", ".join(f"{what} {n}" for what, n in facts.items())
-    return _alarm(
-        "ingest", "overload", t_ns, config_hash, float(facts.get("times", 0)), {"overload": dict(facts)},
-        {"zh": f"黄色 服务 过载，设备被限流：{said}", "en": f"YELLOW service: overloaded, devices are held back: {said}"},
-    )  # fmt: skip
+    said = "过载，设备被限流", "overloaded, devices are held back"
+    return _counted("ingest", "overload", t_ns, config_hash, facts.get("times", 0), "overload", facts, *said)
 
 
 def behind_alarm(facts: Mapping[str, int], t_ns: int, config_hash: str) -> Alarm:
     """Platforms do not come for their alarms, or came too late for some."""
-    said = ", ".join(f"{what} {n}" for what, n in facts.items())
-    return _alarm(
-        "feed", "behind", t_ns, config_hash, float(max(facts.values(), default=0)), {"consumers": dict(facts)},
-        {"zh": f"黄色 服务 平台未及时读取告警：{said}", "en": f"YELLOW service: alarms are not fetched in time: {said}"},
-    )  # fmt: skip
+    said = "平台未及时读取告警", "alarms are not fetched in time"
+    return _counted("feed", "behind", t_ns, config_hash, max(facts.values(), default=0), "consumers", facts, *said)
 
 
 def dropped_alarm(counts: Mapping[str, int], t_ns: int, config_hash: str) -> Alarm:
     """The service gave something up; ``counts`` since the start, of what is not 0."""
-    said = ", ".join(f"{what} {n}" for what, n in counts.items())
+    said = "有内容被放弃", "something was given up"
+    return _counted("desk", "dropped", t_ns, config_hash, sum(counts.values()), "dropped", counts, *said)
+
+
+def _counted(
+    watch: str, kind: str, t_ns: int, config_hash: str, value: int, key: str, facts: Mapping[str, int], zh: str, en: str
+) -> Alarm:
+    """What happens, and the figures that say so, which are its evidence under ``key``."""
+    said = ", ".join(f"{what} {n}" for what, n in facts.items())
     return _alarm(
-        "desk", "dropped", t_ns, config_hash, float(sum(counts.values())), {"dropped": dict(counts)},
-        {"zh": f"黄色 服务 有内容被放弃：{said}", "en": f"YELLOW service: something was given up: {said}"},
+        watch, kind, t_ns, config_hash, float(value), {key: dict(facts)},
+        {"zh": f"黄色 服务 {zh}：{said}", "en": f"YELLOW service: {en}: {said}"},
     )  # fmt: skip
 
 
