@@ -2,7 +2,7 @@
 
 ::
 
-    python -m bench.bench_path [--json] [--devices 16] [--frames 32000] [--rounds 15] [--encoding int24] [--transport tcp]
+    python -m bench.bench_path [--json] [--devices 16] [--frames 128000] [--rounds 15] [--encoding int24] [--transport tcp]
 
     sender process --- DEALER, acks ---> the service: journal, all bridge detectors, outbox, PUB ---> alarms heard here
     (bench/sender.c)   \\-- PUSH -------> `for _ in range(n): socket.recv_multipart()`
@@ -31,20 +31,23 @@ if not __package__:  # run as a file
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.bridge import APART, DETECTORS, TOGETHER, Bridge
-from bench.course import Course, opened
+from bench.course import FLOOD_PER_S, PLANTED_PER_S, Course, opened
 from bench.parts import BATCHES, EngineAlone, by_detector, engine_alone, journal_alone
 from bench.report import show
 from bench.threads import BARE, table
 
+PACED_S, PACED_ROUNDS = 1.0, 5
+FRAMES = 128_000  # of a turn: most of a second, in which beginning and end no longer count, nor their alarms
+LATENCY_S = 25.0
 KINDS = {"detectors": DETECTORS, "together": TOGETHER, "apart": APART}
 
 
 def measure(
     bridge: Bridge,
     *,
-    frames: int = 32_000,
+    frames: int = FRAMES,
     rounds: int = 15,
-    latency_s: float = 8.0,
+    latency_s: float = LATENCY_S,
     transport: str = "tcp",
     connections: int | None = None,
     parts: bool = True,
@@ -71,7 +74,8 @@ def measure(
             path.bare_turn("loop")
         found["receive_us_per_frame"] = path.threads["loop"][BARE]
         half = found["path"]["service_frames_per_s"] / 2
-        found["latency"] = [path.latency(half, latency_s, busy=busy) for busy in (False, True)] if latency_s else []
+        found["paced"] = path.pace(half, PACED_S, PACED_ROUNDS)
+        found["latency"] = latencies(path, half, latency_s) if latency_s else []
         found["stats"] = {k: v for k, v in path.check().items() if v}
     if not parts:
         return found
@@ -79,6 +83,15 @@ def measure(
     found["detectors"] = by_detector(bridge, min(frames, 32_768))
     found["journal"] = journal_alone(bridge, min(frames, 32_768))
     return found
+
+
+def latencies(path: Course, rate: float, seconds: float) -> list[dict[str, Any]]:
+    """Alone and beside a busy thread, with alarms now and then and in a flood."""
+    return [
+        path.latency(rate, seconds, busy=busy, blows_per_s=blows)
+        for blows in (PLANTED_PER_S, FLOOD_PER_S)
+        for busy in (False, True)
+    ]
 
 
 # ---- the short form, for `make bench` ----
@@ -103,7 +116,7 @@ def test_path(benchmark: Any, path: Course, capsys: pytest.CaptureFixture[str]) 
     benchmark.pedantic(path.service_turn, setup=prepare, rounds=4)
     path.note()
     figures = path.figures()
-    latency = [path.latency(figures["service_frames_per_s"] / 2, 3.0, busy=busy) for busy in (False, True)]
+    latency = latencies(path, figures["service_frames_per_s"] / 2, 3.0)
     path.check()
     benchmark.extra_info.update({k: v for k, v in figures.items() if not isinstance(v, list)}, latency=latency)
     with capsys.disabled():
@@ -122,14 +135,14 @@ def main() -> int:
     ask = argparse.ArgumentParser(description="Frames from socket to alarm, beside a bare pyzmq loop that only receives.")
     ask.add_argument("--devices", type=int, default=16, help="loggers with four channels each")
     ask.add_argument("--connections", type=int, help="sockets of the sender; by default one a device")
-    ask.add_argument("--frames", type=int, default=32_000, help="of one turn")
+    ask.add_argument("--frames", type=int, default=FRAMES, help="of one turn")
     ask.add_argument("--rounds", type=int, default=15, help="turns of both; medians over them stand in the tables")
     ask.add_argument("--parts", action=argparse.BooleanOptionalAction, default=True, help="engine and journal by themselves too")
     ask.add_argument("--encoding", choices=["int24", "float32"], default="int24")
     ask.add_argument("--watch", choices=sorted(KINDS), default="detectors",
                      help="detectors: girder profile, shock, health; together: frequencies too; apart: by a watch of their own")
     ask.add_argument("--transport", choices=["tcp", "ipc"], default="tcp")
-    ask.add_argument("--latency-s", type=float, default=8.0, help="how long latency is measured; 0: not at all")
+    ask.add_argument("--latency-s", type=float, default=LATENCY_S, help="how long latency is measured; 0: not at all")
     ask.add_argument("--json", action="store_true", help="one JSON object on stdout; the tables go to stderr")
     given = ask.parse_args()
     found = measure(
@@ -143,7 +156,9 @@ def main() -> int:
     )
     to = sys.stderr if given.json else sys.stdout
     show(found, to)
-    Console(file=to, width=100).print(table(found["path"]))
+    console = Console(file=to, width=100)
+    console.print(table(found["path"], "each as fast as it goes"))
+    console.print(table(found["paced"], f"{found['paced']['frames_per_s']:,.0f} frames/s for both"))
     if given.json:
         print(json.dumps(found))
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import tempfile
 import time
@@ -17,11 +18,13 @@ from bench.bridge import CHANNELS, RATE, Bridge
 from bench.ends import End, bare_main, loop_main, service_main
 from bench.parts import DecodeAlone
 from bench.sender import Run, Sender
-from bench.threads import Turn, shares, spent
+from bench.threads import Turn, ahead, shares, spent
 from lifeline_core.model import NS, Alarm
 from lifeline_core.service import FeedClient, LiveView
 
-PLANTED_PER_S = 50.0  # blows a second of the clock while latency is measured
+PLANTED_PER_S = 10.0  # blows a second of the clock while latency is measured: for a logger one in some hours of its own time
+FLOOD_PER_S = 50.0  # and where alarms themselves are the load
+AHEAD = -15  # nice value of what stands for other machines while latency is measured
 PATIENCE_S = 120.0
 SETTLED_S = 0.02  # and within it less than a tenth of processor time: the turn's work is done
 WARM_BYTES = 832 << 20  # the journal keeps half of its 1 GiB, and a quarter until the next snapshot, before it uses a segment again
@@ -137,6 +140,34 @@ class Course:
         """A turn of each is over: what their threads took, and the decoding of as many frames, belong together."""
         self.rounds.append(Turn(self.threads["service"], self.threads["bare"], self._decode.us_per_frame()))
 
+    # ---- the same pace for both ----
+
+    def pace(self, rate: float, seconds: float, rounds: int) -> dict[str, Any]:
+        """What the threads of both take of frames that come at ``rate`` a second, in turns."""
+        d = self.bridge.devices
+        n = max(64, int(rate * seconds) // d) * d
+        turns = []
+        for k in range(rounds):
+            self.sender.make(n)
+            self.n = n
+            for end in ("service", "bare")[:: 1 if k % 2 == 0 else -1]:
+                self._paced_turn(end, rate)
+            turns.append(Turn(self.threads["service"], self.threads["bare"], self._decode.us_per_frame()))
+            self.sent += n
+        return {"frames_per_s": rate, "frames": n, "rounds": rounds, **shares(turns)}
+
+    def _paced_turn(self, end: str, rate: float) -> None:
+        receiving: End = getattr(self, end)
+        before = receiving.ask("threads")
+        if end == "bare":
+            assert receiving.ask(self.n) == "ready"
+        self.sender.begin(end, acks=end == "service", rate=rate)
+        run = self.sender.result()
+        if end == "bare":
+            receiving.hear()
+        assert run.refused == 0, f"{run.refused} frames were refused"
+        self._settle(end, before)
+
     def _next_alarm(self) -> tuple[Alarm, int]:
         said = self.live.next(PATIENCE_S)
         now = time.monotonic_ns()
@@ -149,11 +180,19 @@ class Course:
 
     # ---- latency ----
 
-    def latency(self, rate: float, seconds: float, *, busy: bool) -> dict[str, Any]:
-        """Milliseconds from the frame an alarm became possible with, handed to ZeroMQ, to the alarm out of the live view."""
+    def latency(self, rate: float, seconds: float, *, busy: bool, blows_per_s: float = PLANTED_PER_S) -> dict[str, Any]:
+        """Milliseconds from the frame an alarm became possible with, handed to ZeroMQ, to the alarm out of the live view.
+
+        The sender and this process, which hears the alarms, stand for machines of their own: where they may, they run before
+        everything else, so that what they wait for a core is not counted as the service's.
+        """
+        with ahead([os.getpid(), self.sender.pid], AHEAD):
+            return self._latency(rate, seconds, busy, blows_per_s)
+
+    def _latency(self, rate: float, seconds: float, busy: bool, blows_per_s: float) -> dict[str, Any]:
         d = self.bridge.devices
         n = max(64, int(rate * seconds) // d) * d
-        step = max(32 // d + 1, int(rate / PLANTED_PER_S) // d) * d + 1  # the next device each time, the same after `step` seconds
+        step = max(32 // d + 1, int(rate / blows_per_s) // d) * d + 1  # the next device each time, the same after `step` seconds
         plant = np.zeros(n, np.uint8)
         plant[30 * d : n - 4 * d : step] = 1  # the turn before ended with a blow, which takes some seconds to be over
         first_second = self.sender.made
@@ -180,7 +219,8 @@ class Course:
             ms.append((now - int(run.sent_ns[at])) / 1e6)
         p50, p99, most = (float(np.percentile(ms, q)) for q in (50, 99, 100))
         rate_kept = n / ((run.last_ns - run.first_ns) / NS)
-        return {"busy": busy, "frames_per_s": rate_kept, "alarms": len(ms), "p50_ms": p50, "p99_ms": p99, "max_ms": most}
+        said = {"busy": busy, "frames_per_s": rate_kept, "blows_per_s": blows_per_s, "alarms": len(ms)}
+        return said | {"p50_ms": p50, "p99_ms": p99, "max_ms": most}
 
     # ---- the truth ----
 

@@ -190,6 +190,11 @@ class Sender:
         end.close()
         self._pipe.recv()
 
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
     def make(self, n: int, plant: NDArray[np.uint8] | None = None) -> None:
         """Make the next ``n`` frames, a whole number of seconds of all devices."""
         if n % self.bridge.devices:
