@@ -17,13 +17,7 @@ import numpy as np
 
 from lifeline_core.errors import StoreError, raise_status
 
-cdef extern from "pieces.h":
-    const char *LL_PIECES
-    ctypedef struct ll_pieces:
-        const uint8_t *const *at
-        const int64_t *lengths
-        const uint32_t *sources
-        const long *n
+from pieces cimport LL_PIECES, ll_pieces
 
 cdef extern from "journal.h":
     ctypedef struct ll_segment:

@@ -1,4 +1,5 @@
 # serves: lifeline_core.service
+# with: peers.c
 """Binding of kernels/receive.h: messages of a ROUTER socket, what is known of them in arrays, and replies, without the GIL."""
 
 import ctypes
@@ -13,13 +14,7 @@ from libc.string cimport memset
 
 from lifeline_core.errors import raise_status
 
-cdef extern from "pieces.h":
-    const char *LL_PIECES
-    ctypedef struct ll_pieces:
-        const uint8_t *const *at
-        const int64_t *lengths
-        const uint32_t *sources
-        const long *n
+from pieces cimport LL_PIECES, ll_pieces
 
 cdef extern from "receive.h":
     ctypedef struct ll_zmq_msg:
@@ -80,6 +75,23 @@ def addresses(str path) -> dict:
     return {name: ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in SYMBOLS}
 
 
+cdef ll_zmq functions(dict at):
+    """What `addresses` found."""
+    cdef ll_zmq z
+    z.msg_init = <int (*)(ll_zmq_msg *) noexcept nogil> <uintptr_t> at["zmq_msg_init"]
+    z.msg_init_size = <int (*)(ll_zmq_msg *, size_t) noexcept nogil> <uintptr_t> at["zmq_msg_init_size"]
+    z.msg_recv = <int (*)(ll_zmq_msg *, void *, int) noexcept nogil> <uintptr_t> at["zmq_msg_recv"]
+    z.msg_send = <int (*)(ll_zmq_msg *, void *, int) noexcept nogil> <uintptr_t> at["zmq_msg_send"]
+    z.msg_data = <void *(*)(ll_zmq_msg *) noexcept nogil> <uintptr_t> at["zmq_msg_data"]
+    z.msg_size = <size_t (*)(const ll_zmq_msg *) noexcept nogil> <uintptr_t> at["zmq_msg_size"]
+    z.msg_more = <int (*)(const ll_zmq_msg *) noexcept nogil> <uintptr_t> at["zmq_msg_more"]
+    z.msg_close = <int (*)(ll_zmq_msg *) noexcept nogil> <uintptr_t> at["zmq_msg_close"]
+    z.msg_gets = <const char *(*)(const ll_zmq_msg *, const char *) noexcept nogil> <uintptr_t> at["zmq_msg_gets"]
+    z.poll = <int (*)(ll_zmq_item *, int, long) noexcept nogil> <uintptr_t> at["zmq_poll"]
+    z.err = <int (*)() noexcept nogil> <uintptr_t> at["zmq_errno"]
+    return z
+
+
 cdef void forget(object capsule) noexcept:
     Py_DECREF(<object> PyCapsule_GetContext(capsule))
 
@@ -113,17 +125,7 @@ cdef class Loop:
         self.r.cap = messages
         self.r.socket = <void *> socket
         self.r.wake_fd = wake_fd
-        self.r.zmq.msg_init = <int (*)(ll_zmq_msg *) noexcept nogil> <uintptr_t> zmq["zmq_msg_init"]
-        self.r.zmq.msg_init_size = <int (*)(ll_zmq_msg *, size_t) noexcept nogil> <uintptr_t> zmq["zmq_msg_init_size"]
-        self.r.zmq.msg_recv = <int (*)(ll_zmq_msg *, void *, int) noexcept nogil> <uintptr_t> zmq["zmq_msg_recv"]
-        self.r.zmq.msg_send = <int (*)(ll_zmq_msg *, void *, int) noexcept nogil> <uintptr_t> zmq["zmq_msg_send"]
-        self.r.zmq.msg_data = <void *(*)(ll_zmq_msg *) noexcept nogil> <uintptr_t> zmq["zmq_msg_data"]
-        self.r.zmq.msg_size = <size_t (*)(const ll_zmq_msg *) noexcept nogil> <uintptr_t> zmq["zmq_msg_size"]
-        self.r.zmq.msg_more = <int (*)(const ll_zmq_msg *) noexcept nogil> <uintptr_t> zmq["zmq_msg_more"]
-        self.r.zmq.msg_close = <int (*)(ll_zmq_msg *) noexcept nogil> <uintptr_t> zmq["zmq_msg_close"]
-        self.r.zmq.msg_gets = <const char *(*)(const ll_zmq_msg *, const char *) noexcept nogil> <uintptr_t> zmq["zmq_msg_gets"]
-        self.r.zmq.poll = <int (*)(ll_zmq_item *, int, long) noexcept nogil> <uintptr_t> zmq["zmq_poll"]
-        self.r.zmq.err = <int (*)() noexcept nogil> <uintptr_t> zmq["zmq_errno"]
+        self.r.zmq = functions(zmq)
         raise_status(K.open(&self.r, peers, first_number), "receive")
         self.is_open = True
         self.given.at, self.given.n = self.r.at, &self.r.n

@@ -2,8 +2,8 @@
  *
  *   drain:  recv id, recv part  until EAGAIN, cap or limit
  *           EAGAIN with nothing yet  -> poll socket and wake_fd once
- *           EAGAIN with something    -> sleep gather_us once, so that a fast sender is taken in batches, not in ones
- *   table:  identity -> slot by linear probing; deleting shifts the run back, so there are no tombstones. */
+ *           EAGAIN with something    -> sleep gather_us, so that a fast sender is taken in batches, not in ones; once more where
+ *                                       that brought LL_WORTH messages, for a round costs about as much as receiving these */
 #include "receive.h"
 
 #include <errno.h>
@@ -25,62 +25,10 @@ static void keep_free_memory(void) {
 #endif
 }
 
-static uint64_t hash(const ll_receiver *r, const uint8_t *id, size_t len) {
-    uint64_t h = 0xcbf29ce484222325u ^ ((uint64_t)(uintptr_t)r->table * 0x9e3779b97f4a7c15u); /* seeded: peers choose their names */
-    for (size_t i = 0; i < len; i++) h = (h ^ id[i]) * 0x100000001b3u;
-    h ^= h >> 32;
-    h *= 0xd6e8feb86659fd93u;
-    return h ^ (h >> 32);
-}
-
-static uint32_t home(const ll_receiver *r, const ll_peer *p) { return (uint32_t)hash(r, p->id, p->len) & (2 * r->mask + 1); }
-
-static void forget(ll_receiver *r, uint32_t slot) {
-    const uint32_t wrap = 2 * r->mask + 1;
-    uint32_t at = home(r, &r->peers[slot]);
-    while (r->table[at] != slot + 1) at = (at + 1) & wrap;
-    for (uint32_t next = (at + 1) & wrap; r->table[next]; next = (next + 1) & wrap) {
-        const uint32_t want = home(r, &r->peers[r->table[next] - 1]);
-        if (((next - want) & wrap) >= ((next - at) & wrap)) { /* `at` lies between its home and where it is */
-            r->table[at] = r->table[next];
-            at = next;
-        }
-    }
-    r->table[at] = 0;
-    r->peers[slot].number = 0;
-}
-
-static ll_peer *peer_of(ll_receiver *r, const uint8_t *id, size_t len) {
-    const uint32_t wrap = 2 * r->mask + 1;
-    uint32_t at = (uint32_t)hash(r, id, len) & wrap;
-    for (; r->table[at]; at = (at + 1) & wrap) {
-        ll_peer *p = &r->peers[r->table[at] - 1];
-        if (p->len == len && !memcmp(p->id, id, len)) return p;
-    }
-    if (r->next_number == 0) r->next_number = 1;
-    const uint32_t number = r->next_number++, slot = number & r->mask;
-    ll_peer *p = &r->peers[slot];
-    if (p->number) {
-        forget(r, slot);
-        at = (uint32_t)hash(r, id, len) & wrap; /* the run may have moved */
-        while (r->table[at]) at = (at + 1) & wrap;
-    }
-    r->table[at] = slot + 1;
-    p->number = number;
-    p->user = 0;
-    p->delimited = 0;
-    p->len = (uint8_t)len;
-    memcpy(p->id, id, len);
-    return p;
-}
-
 static void release(ll_receiver *r) {
-    free(r->peers);
-    free(r->table);
+    ll_peers_close(&r->peers);
     free(r->held);
     free(r->at);
-    r->peers = NULL;
-    r->table = NULL;
     r->held = NULL;
     r->at = NULL;
 }
@@ -96,14 +44,11 @@ static void let_go(ll_receiver *r) {
 }
 
 static int open_(ll_receiver *r, uint32_t peers, uint32_t first_number) {
-    if (peers == 0 || (peers & (peers - 1))) return LL_RANGE;
-    r->mask = peers - 1;
-    r->next_number = first_number;
-    r->peers = calloc(peers, sizeof *r->peers);
-    r->table = calloc(2 * (size_t)peers, sizeof *r->table);
+    const int status = ll_peers_open(&r->peers, peers, first_number);
+    if (status != LL_OK) return status;
     r->held = aligned_alloc(64, (size_t)r->cap * sizeof *r->held);
     r->at = malloc((size_t)r->cap * sizeof *r->at);
-    if (!r->peers || !r->table || !r->held || !r->at) {
+    if (!r->held || !r->at) {
         release(r);
         return LL_NOMEM;
     }
@@ -114,28 +59,11 @@ static int open_(ll_receiver *r, uint32_t peers, uint32_t first_number) {
 }
 
 static void close_(ll_receiver *r) {
-    if (!r->peers) return;
+    if (!r->held) return;
     let_go(r);
     r->zmq.msg_close(&r->id);
     for (long k = 0; k < r->cap; k++) r->zmq.msg_close(&r->held[k]);
     release(r);
-}
-
-/* Whose key a message came under. A connection keeps its key, so mostly one comparison does. */
-static uint32_t user_of(ll_receiver *r, ll_peer *peer, const ll_zmq_msg *part) {
-    if (!r->n_keys) return 0;
-    const char *key = r->zmq.msg_gets(part, "User-Id");
-    if (!key) return peer->user = 0;
-    if (peer->user && !strncmp(key, r->keys + (size_t)LL_KEY * (peer->user - 1), LL_KEY)) return peer->user;
-    uint32_t low = 0, high = r->n_keys;
-    while (low < high) {
-        const uint32_t mid = low + (high - low) / 2;
-        const int order = strncmp(r->keys + (size_t)LL_KEY * mid, key, LL_KEY);
-        if (order == 0) return peer->user = mid + 1;
-        if (order < 0) low = mid + 1;
-        else high = mid;
-    }
-    return peer->user = 0;
 }
 
 /* What held[n] holds is one more of this drain. Its bytes are still in another core's cache: the first are asked for here and
@@ -190,17 +118,34 @@ static void rubbish(ll_receiver *r, const ll_peer *peer, uint32_t user) {
     keep(r, peer, user, LL_RUBBISH, have);
 }
 
+/* Whose key a message came under. A connection keeps its key, so mostly one comparison does. */
+static uint32_t user_of(ll_receiver *r, ll_peer *peer, const ll_zmq_msg *part) {
+    if (!r->n_keys) return 0;
+    const char *key = r->zmq.msg_gets(part, "User-Id");
+    if (!key) return peer->user = 0;
+    if (peer->user && !strncmp(key, r->keys + (size_t)LL_KEY * (peer->user - 1), LL_KEY)) return peer->user;
+    uint32_t low = 0, high = r->n_keys;
+    while (low < high) {
+        const uint32_t mid = low + (high - low) / 2;
+        const int order = strncmp(r->keys + (size_t)LL_KEY * mid, key, LL_KEY);
+        if (order == 0) return peer->user = mid + 1;
+        if (order < 0) low = mid + 1;
+        else high = mid;
+    }
+    return peer->user = 0;
+}
+
 /* The connection in `id`, and whose key `part` came under. A name that comes under another key than before is another
  * connection: what is still to be said to the former one must not reach it. */
 static ll_peer *sender(ll_receiver *r, const ll_zmq_msg *part, uint32_t *user) {
     const uint8_t *id = r->zmq.msg_data(&r->id);
     const size_t len = r->zmq.msg_size(&r->id);
-    ll_peer *peer = peer_of(r, id, len);
+    ll_peer *peer = ll_peers_of(&r->peers, id, len);
     const uint32_t before = peer->user;
     *user = user_of(r, peer, part);
     if (before && before != *user) {
-        forget(r, (uint32_t)(peer - r->peers));
-        peer = peer_of(r, id, len);
+        ll_peers_forget(&r->peers, peer);
+        peer = ll_peers_of(&r->peers, id, len);
         peer->user = *user;
     }
     return peer;
@@ -250,9 +195,20 @@ static int wait_for(ll_receiver *r, long wait_ms) {
     return ready > 0 && (items[0].revents & POLLIN_);
 }
 
+/* Sleeps for what comes next; whether it is worth looking again. `naps` counts, and `had` is what there was before the last one. */
+static int gather(const ll_receiver *r, long gather_us, int *naps, long *had) {
+    if (gather_us <= 0 || *naps == LL_NAPS || (*naps && r->n - *had < LL_WORTH)) return 0;
+    const struct timespec nap = {.tv_sec = 0, .tv_nsec = gather_us * 1000};
+    *had = r->n;
+    ++*naps;
+    nanosleep(&nap, NULL);
+    return 1;
+}
+
 /* Fills held[]; 0, or -1 with r->error. */
 static int fill(ll_receiver *r, long wait_ms, long gather_us) {
-    int waited = wait_ms == 0, gathered = gather_us <= 0;
+    int waited = wait_ms == 0, naps = 0;
+    long had = 0;
     while (r->n < r->cap && r->used < r->limit) {
         if (!one(r)) continue;
         const int e = r->zmq.err();
@@ -262,10 +218,7 @@ static int fill(ll_receiver *r, long wait_ms, long gather_us) {
             return -1;
         }
         if (r->n) {
-            if (gathered) break;
-            gathered = 1;
-            const struct timespec nap = {.tv_sec = 0, .tv_nsec = gather_us * 1000};
-            nanosleep(&nap, NULL);
+            if (!gather(r, gather_us, &naps, &had)) break;
             continue;
         }
         if (waited) break;
@@ -285,13 +238,11 @@ static long drain(ll_receiver *r, long wait_ms, long gather_us) {
     return failed && !r->n ? LL_IO : r->n; /* what was taken is not thrown away; the next call meets the error again */
 }
 
-static void forget_users(ll_receiver *r) {
-    for (uint32_t i = 0; i <= r->mask; i++) r->peers[i].user = 0;
-}
+static void forget_users(ll_receiver *r) { ll_peers_forget_users(&r->peers); }
 
 static int identity(const ll_receiver *r, uint32_t number, uint8_t out[256], int *delimited) {
-    const ll_peer *p = &r->peers[number & r->mask];
-    if (number == 0 || p->number != number) return LL_RANGE;
+    const ll_peer *p = ll_peers_at(&r->peers, number);
+    if (!p) return LL_RANGE;
     memcpy(out, p->id, p->len);
     *delimited = p->delimited;
     return p->len;
@@ -316,9 +267,9 @@ static int send_part(ll_receiver *r, const uint8_t *bytes, size_t len, int flags
 static int reply(ll_receiver *r, const uint32_t *numbers, const uint8_t *bodies, const int64_t *offsets, const int64_t *lengths,
                  long n, uint8_t *status) {
     for (long k = 0; k < n; k++) {
-        const ll_peer *p = &r->peers[numbers[k] & r->mask];
+        const ll_peer *p = ll_peers_at(&r->peers, numbers[k]);
         status[k] = LL_GONE;
-        if (numbers[k] == 0 || p->number != numbers[k]) continue;
+        if (!p) continue;
         if (send_part(r, p->id, p->len, SNDMORE)) { /* mandatory: only the first part can be refused */
             if (errno == EHOSTUNREACH) continue;
             status[k] = LL_AGAIN;

@@ -12,9 +12,7 @@
  *     heads   the first LL_HEAD bytes of each, zeros behind a shorter one
  *     at[k], lengths[k], sources[k] (connection number), users[k], kinds[k]
  *
- * A connection number stands for an identity, and under CURVE for an identity and a key: 32 bits, never 0, given in order from
- * a random first one. The last `peers` identities are remembered; an older one that speaks again gets a new number, and its
- * old number means nobody. So the table is bounded, and a number out of an earlier life of the process means nobody as well.
+ * A connection number (peers.h) stands for an identity, and under CURVE for an identity and a key.
  *
  * A user is the owner of a CURVE key: its place, from 1, in the sorted list of keys; 0: no key, or none of the list. It
  * is asked of every message, because an identity is chosen by whoever connects and says nothing of the key. */
@@ -25,6 +23,7 @@
 #include <stdint.h>
 
 #include "isa.h"
+#include "peers.h"
 #include "pieces.h"
 #include "status.h"
 
@@ -61,15 +60,9 @@ enum { LL_SENT = 0, LL_AGAIN = 1, LL_GONE = 2 };
 
 enum { LL_RUBBISH_KEPT = 4096, LL_HEAD = 16 };
 
+enum { LL_NAPS = 2, LL_WORTH = 32 }; /* sleeps of a drain at most; messages that one must have brought for another */
+
 enum { LL_KEY = 41 }; /* of Z85, and its end */
-
-enum { LL_LONGEST_ID = 255 }; /* of a routing id (RFC 23); whoever has a longer one sends rubbish and gets no answer */
-
-typedef struct {
-    uint32_t number; /* 0: the slot is free */
-    uint32_t user;   /* of its last message */
-    uint8_t delimited, len, id[256];
-} ll_peer;
 
 typedef struct {
     ll_zmq zmq;
@@ -89,10 +82,7 @@ typedef struct {
     const char *keys; /* n_keys strings of LL_KEY bytes, in rising order */
     uint32_t n_keys;
 
-    ll_peer *peers;   /* slot = number & mask */
-    uint32_t *table;  /* open addressing, 2 * peers entries: slot + 1, 0 free */
-    uint32_t mask, next_number;
-
+    ll_peers peers;
     ll_zmq_msg id; /* reused: recv closes what a message held before */
     int woken;     /* the last drain found wake_fd readable */
 
@@ -105,7 +95,8 @@ typedef struct {
     int (*open)(ll_receiver *r, uint32_t peers, uint32_t first_number);
     void (*close)(ll_receiver *r);
     /* Gives back what the last drain held, and drains until cap messages, `limit` bytes, or the queue was found empty twice with
-     * gather_us between (once if it is 0). With nothing there it waits up to wait_ms for a message or for wake_fd.
+     * gather_us between (once if it is 0), or three times where much comes. With nothing there it waits up to wait_ms for a message
+     * or for wake_fd.
      * The count, or LL_IO (r->error: ETERM ...). */
     long (*drain)(ll_receiver *r, long wait_ms, long gather_us);
     /* Sends body k to connection numbers[k]; status[k] is LL_SENT, LL_AGAIN (its queue is full) or LL_GONE. LL_IO as above. */

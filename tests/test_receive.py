@@ -326,6 +326,29 @@ def test_a_batch_too_large_for_the_budget_leaves_nothing(tmp_path: Path) -> None
     ends.close()
 
 
+@pytest.mark.parametrize("kind", [CompiledReceiver, PlainReceiver])
+@pytest.mark.parametrize(("came", "together"), [(receive.WORTH, True), (receive.WORTH - 1, False)])
+def test_a_drain_waits_a_second_time_where_the_first_brought_much(kind: type[Any], came: int, together: bool) -> None:
+    ends = Ends(kind, gather_us=400_000)
+    a = ends.client()
+
+    def go_on() -> None:
+        time.sleep(0.2)  # within the first wait
+        for _ in range(came):
+            a.send(b"LLF1 second")
+        time.sleep(0.4)  # within another, if there is one
+        a.send(b"LLF1 third")
+
+    a.send(b"LLF1 first")
+    sending = threading.Thread(target=go_on)
+    sending.start()
+    first = len(ends.receiver.drain(5000))
+    sending.join()
+    assert first == 1 + came + together
+    assert len(ends.receiver.drain(0 if together else 5000)) == (not together)
+    ends.close()
+
+
 def test_which_receiver_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     context = zmq.Context()
     socket = context.socket(zmq.ROUTER)

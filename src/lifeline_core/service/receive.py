@@ -27,6 +27,7 @@ SENT, AGAIN, GONE = 0, 1, 2  # what became of a reply
 PEERS = 65_536  # identities remembered; a power of two
 BATCH = 8192  # messages of one drain at most
 KEPT = 4096  # bytes of a rubbish message that go to the dead letters
+NAPS, WORTH = 2, 32  # waits of a drain for more at most; messages that one must have brought for another
 LONGEST_ID = 255  # libzmq does not look at what a peer made by hand calls itself
 ENDED = (zmq.ETERM, errno.ENOTSOCK)
 
@@ -261,7 +262,7 @@ class PlainReceiver:
 
     def drain(self, wait_ms: int) -> Batch:
         taken: list[tuple[bytes, int, int, int]] = []
-        size, waited, gathered = 0, wait_ms == 0, False
+        size, waited, naps, had = 0, wait_ms == 0, 0, 0
         self._woken = False
         while len(taken) < BATCH and size < self._limit:
             one = self._one()
@@ -269,9 +270,9 @@ class PlainReceiver:
                 taken.append(one)
                 size += len(one[0])
             elif taken:
-                if gathered:
+                if naps == NAPS or (naps and len(taken) - had < WORTH):
                     break
-                gathered = True
+                naps, had = naps + 1, len(taken)
                 time.sleep(self._gather_s)
             elif waited:
                 break
