@@ -15,9 +15,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,16 @@ LONGEST_BYTES = 8 << 20  # of one capture
 EVER_NS = -(1 << 62)
 Heard = tuple[Alarm, Path | None, int]  # with the snapshot of that moment and the journal's end
 AHEAD = 1000  # alarms waiting for their capture; past that the oldest gets none
+
+
+class Raised(NamedTuple):
+    """An alarm that gets a capture: what was heard of it, the watches that made it, and the (device, channel) these listen to."""
+
+    alarm: Alarm
+    held: Path | None
+    end: int
+    watches: list[str]
+    channels: frozenset[tuple[int, int]]
 
 
 class Archivist:
@@ -105,28 +115,31 @@ class Archivist:
         """Begin and end captures as alarms were heard."""
         with self._lock:
             heard, self._heard = list(self._heard), deque()
-        new = [(alarm, held, end) for alarm, held, end in heard if alarm.process != "cleared"]
-        weights = self._weigh(new)
-        for alarm, held, end in heard:
+        raised = {alarm.alarm_id: self._raised(alarm, held, end) for alarm, held, end in heard if alarm.process != "cleared"}
+        weights = self._weigh(raised.values())
+        for alarm, *_ in heard:
             if alarm.process == "cleared":
                 about = self._captures.open.get(alarm.alarm_id)
                 if about is not None and about.to_ns is None:
                     about.to_ns = alarm.updated_ns
                     self._until[alarm.alarm_id] = self._journal.end
             else:
-                self._begin(alarm, held, end, weights.get(alarm.alarm_id, 0))
+                self._begin(raised[alarm.alarm_id], weights.get(alarm.alarm_id, 0))
         if self._origins is not None:
             with self._lock:
                 self._origins.let_go({held for _, held, _ in heard if held} - {held for _, held, _ in self._heard if held})
 
-    def _weigh(self, new: Sequence[Heard]) -> dict[str, int]:
+    def _raised(self, alarm: Alarm, held: Path | None, end: int) -> Raised:
+        watches = self._watches(alarm)
+        return Raised(alarm, held, end, watches, self._channels(watches))
+
+    def _weigh(self, raised: Iterable[Raised]) -> dict[str, int]:
         """Bytes of what each one's watches were told from the snapshot before it to its raise, where that may be too much."""
         wanted = []
-        for alarm, held, end in new:
-            origin = self._origins.position(held) if self._origins is not None else None
-            if origin is not None and end - origin > self._most_replayed:
-                numbers = frozenset(self._channels(self._watches(alarm)))
-                wanted.append((alarm.alarm_id, numbers, max(origin, self._journal.first), end))
+        for one in raised:
+            origin = self._origins.position(one.held) if self._origins is not None else None
+            if origin is not None and one.end - origin > self._most_replayed:
+                wanted.append((one.alarm.alarm_id, one.channels, max(origin, self._journal.first), one.end))
         weights = {alarm_id: 0 for alarm_id, *_ in wanted}
         position, stop = min((w[2] for w in wanted), default=0), max((w[3] for w in wanted), default=0)
         while position < stop:
@@ -140,25 +153,25 @@ class Archivist:
             position = records.next
         return weights
 
-    def _begin(self, alarm: Alarm, held: Path | None, end: int, weight: int) -> None:
+    def _begin(self, raised: Raised, weight: int) -> None:
         """A capture, and with it what the alarm's watches knew, where that and what they were told since is small enough."""
-        numbers, watches = self._numbers(alarm), self._watches(alarm)
+        alarm, numbers = raised.alarm, self._numbers(raised.alarm)
         about = About(alarm_id=alarm.alarm_id, numbers=numbers, from_ns=alarm.onset_ns - BEFORE_NS, position=self._journal.first,
-                      raised=end, why="its watches are not of this configuration")
+                      raised=raised.end, why="its watches are not of this configuration")
         state = b""
         if weight > self._most_replayed:
             about.why = f"its watches were told {weight} bytes or more since the snapshot before it, {self._most_replayed} are kept"
-        elif self._origins is not None and watches:
-            about.origin, state, about.why = self._origins.state(held, watches)
+        elif self._origins is not None and raised.watches:
+            about.origin, state, about.why = self._origins.state(raised.held, raised.watches)
             about.replayable = bool(state)
         if state:  # judging needs every channel of the watches, not those alone that the alarm names
-            about.numbers = sorted({*numbers, *self._channels(watches)})
+            about.numbers = sorted({*numbers, *raised.channels})
         if about.numbers:
             self._captures.begin(about, state)
 
-    def _channels(self, watches: Sequence[str]) -> set[tuple[int, int]]:
+    def _channels(self, watches: Sequence[str]) -> frozenset[tuple[int, int]]:
         names = {name for watch in watches for name in self.city.watches[watch].channels}
-        return {(c.device, c.channel) for c in map(self.city.channels.__getitem__, names)}
+        return frozenset((c.device, c.channel) for c in map(self.city.channels.__getitem__, names))
 
     def _watches(self, alarm: Alarm) -> list[str]:
         """Whose findings made it: its own watch's, or those of all transients where a network of sensors speaks."""

@@ -287,12 +287,12 @@ class Desk(threading.Thread):
             self._log.error("outbox-failed", error=self.trouble, alarms=len(alarms), exc_info=True)
             return False
         self.trouble = ""
-        self._archivist.hear(fresh)
         self.counts["alarms"] += len(fresh)
         self.counts["seen_before"] += len(alarms) - len(fresh)
         for alarm in fresh:
             topic = f"alarm/{alarm.severity}/{alarm.domain}/{alarm.site}/{alarm.watch}".encode()
             self.live.send(topic, wire.alarm_to_bytes(alarm))
+        self._archivist.hear(fresh)
         return True
 
     def _release(self) -> None:

@@ -3,7 +3,7 @@
 SQLite in WAL mode with synchronous=FULL: what `put` returned survives a power cut (NORMAL would lose it, and killing the
 process cannot show that). One connection in one thread of one process; another process is locked out.
 
-    meta(key, value)                                 last_seq goes on after everything was pruned
+    meta(key, value)                                 last_seq: no row was ever removed behind it
     alarms(seq, alarm_id, revision, published_ns, body)     body: the Alarm as msgpack, UNIQUE(alarm_id, revision)
     consumers(name, cursor, updated, lost)           lost: numbers its cursor passed that were no longer there
     removed(published_ns)                            of the newest alarm that retention removed
@@ -97,15 +97,15 @@ class Outbox:
         if self._before is not None:
             self._before()
         renumbered = 0
-        with Transaction(db):
-            new = [msgspec.structs.replace(a, seq=self.last_seq + k, published_ns=published_ns) for k, a in enumerate(alarms, 1)]
-            if not _insert_all(db, new):
+        new = [msgspec.structs.replace(a, seq=self.last_seq + k, published_ns=published_ns) for k, a in enumerate(alarms, 1)]
+        with Refusals():
+            self._mark.write(self.last_seq, self.last_seq + len(new))
+            done = _insert_all(db, new)
+        if not done:
+            with Transaction(db):
                 new, renumbered = self._insert_each(db, alarms, published_ns)
-            seq = self.last_seq + len(new)
-            if new:
-                db.execute("REPLACE INTO meta VALUES('last_seq', ?)", (seq,))
-                self._mark.write(self.last_seq, seq)
-        self.last_seq = seq
+                self._mark.write(self.last_seq, self.last_seq + len(new))
+        self.last_seq += len(new)
         self.renumbered += renumbered
         return new
 
@@ -137,6 +137,7 @@ class Outbox:
             raise ValueError(f"most >= 1: {most}")
         db = self._own()
         with Transaction(db):
+            db.execute("REPLACE INTO meta VALUES('last_seq', ?)", (self.last_seq,))  # numbering goes on when all rows are gone
             return retention.prune(db, self.last_seq, now_ns, retain_days, most)
 
     # ---- the platforms' side ----
@@ -300,7 +301,7 @@ class Outbox:
 
 
 def _insert_all(db: apsw.Connection, alarms: Sequence[Alarm]) -> bool:
-    """All of them in one statement, as mostly goes; False, and none of them, where a number is taken or they are many."""
+    """All of them, and safe, by one statement, as mostly goes; False, and none, where a number is taken or they are many."""
     if len(alarms) > AT_ONCE:
         return False
     values = ", ".join(["(?, ?, ?, ?, ?)"] * len(alarms))
