@@ -13,6 +13,7 @@ from typing import Any
 
 import zmq
 
+from bench.held import in_use
 from bench.threads import thread_seconds
 from lifeline_core.config import read_city
 from lifeline_core.service import Service, serve
@@ -50,6 +51,8 @@ def _answer(pipe: Any, service: Service) -> None:
     while (order := _next_order(pipe)) is not None:
         if order == "threads":
             pipe.send(thread_seconds())
+        elif order == "memory":
+            pipe.send(in_use())
         elif order == "failure":
             pipe.send(service.failure)
         elif order == "busy" and busy is None:

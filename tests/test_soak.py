@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from bench.held import in_use
 from tests.faults.child import Held
 from tests.faults.course import Broken
-from tests.faults.soak import BLOCKS, Growth, Queues, bounded, growth, judge
+from tests.faults.soak import ALARM_BLOCKS, BLOCKS, Growth, InUse, Queues, bounded, growth, judge
 
 MIB = 1 << 20
 LONG = np.arange(1800.0)
+Series = NDArray[np.float64]
 
 
-def saw(t: np.ndarray, seed: int) -> np.ndarray:
+def use(t: Series, seed: int) -> Series:
+    """120 MiB, with snapshots and captures coming and going."""
+    return (120 + np.random.default_rng(seed).normal(0, 6, t.size)) * MIB
+
+
+def judged(
+    t: Series, malloc: Series, *, own: Series | None = None, blocks: Series | None = None, alarms: int = 0
+) -> dict[str, float]:
+    count = np.full(t.size, 500_000.0) if blocks is None else blocks
+    used = [InUse(int(m), int(b)) for m, b in zip(malloc, count, strict=True)]
+    return judge(t.tolist(), used, (saw(t, 1) if own is None else own).tolist(), alarms)
+
+
+def saw(t: Series, seed: int) -> Series:
     """150 MiB in use, and up to 40 MiB that is given back every ten seconds."""
     rng = np.random.default_rng(seed)
     return (150 + 40 * (t % 10) / 10 + rng.normal(0, 1, t.size)) * MIB
@@ -41,39 +58,52 @@ def test_the_interval_holds_the_slope_about_as_often_as_it_says() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_what_is_flat_or_levels_off_passes(seed: int) -> None:
-    said = judge(LONG.tolist(), saw(LONG, seed).tolist())
-    assert 147 < said["own_mib"] < 153 and said["own_most_mib"] > 180
-    assert abs(said["own_kib_per_min"]) < 100
-    judge(LONG.tolist(), (saw(LONG, seed) - 60 * MIB * np.exp(-LONG / 120)).tolist())  # full after ten minutes
+    said = judged(LONG, use(LONG, seed))
+    assert 119 < said["used_mib"] < 121 and said["own_most_mib"] > 180
+    assert abs(said["used_kib_per_min"]) < 100
+    judged(LONG, use(LONG, seed) - 60 * MIB * np.exp(-LONG / 120))  # full after ten minutes
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_what_grows_does_not(seed: int) -> None:
     for kib_per_min in (500.0, 2000.0):
         with pytest.raises(Broken, match="may have grown"):
-            judge(LONG.tolist(), (saw(LONG, seed) + LONG / 60 * kib_per_min * 1024).tolist())
+            judged(LONG, use(LONG, seed) + LONG / 60 * kib_per_min * 1024)
     for short in (LONG[:60], LONG[:150]):
-        judge(short.tolist(), saw(short, seed).tolist())
+        judged(short, use(short, seed))
         with pytest.raises(Broken, match="may have grown"):
-            judge(short.tolist(), (saw(short, seed) + 1.5 * short * MIB).tolist())
+            judged(short, use(short, seed) + 1.5 * short * MIB)
+
+
+def test_blocks_of_python_may_become_more_with_the_alarms_that_are_kept() -> None:
+    more = 500_000 + 50 * LONG
+    with pytest.raises(Broken, match="may have become 59950 more in 1199 s, 10900 are allowed"):
+        judged(LONG, use(LONG, 1), blocks=more)
+    judged(LONG, use(LONG, 1), blocks=more, alarms=60_000 // ALARM_BLOCKS)
 
 
 def test_what_cannot_be_told_does_not_pass() -> None:
-    wild = [random.Random(k).uniform(100, 400) * MIB for k in range(1800)]
-    steps = (saw(LONG, 1) + 30 * MIB * (np.sin(LONG / 200) > 0)).tolist()
-    with pytest.raises(Broken):
-        judge(LONG.tolist(), wild)
-    with pytest.raises(Broken):
-        judge(LONG.tolist(), steps)
+    wild = np.array([random.Random(k).uniform(100, 400) * MIB for k in range(1800)])
+    steps = use(LONG, 1) + 30 * MIB * (np.sin(LONG / 200) > 0)
+    for malloc in (wild, steps):
+        with pytest.raises(Broken):
+            judged(LONG, malloc)
     with pytest.raises(Broken, match="29 looks"):
-        judge(list(range(29)), [MIB] * 29)
+        judged(LONG[:29], use(LONG[:29], 1))
 
 
 def test_a_rise_that_is_given_back_has_a_bound() -> None:
     own = saw(LONG, 2)
     own[1500] = 300 * MIB
     with pytest.raises(Broken, match="rose to more than"):
-        judge(LONG.tolist(), own.tolist())
+        judged(LONG, use(LONG, 1), own=own)
+
+
+def test_a_process_tells_what_it_holds() -> None:
+    before, blocks = in_use()
+    held = [ctypes.create_string_buffer(1 << 20), [object() for _ in range(10_000)]]
+    after, more = in_use()
+    assert after - before >= 1 << 20 and more - blocks >= 10_000 and held
 
 
 def test_queues_files_threads_and_disk() -> None:
