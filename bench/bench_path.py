@@ -38,7 +38,8 @@ from bench.threads import BARE, table
 
 PACED_S, PACED_ROUNDS = 1.0, 5
 FRAMES = 128_000  # of a turn: most of a second, in which beginning and end no longer count, nor their alarms
-LATENCY_S = 25.0
+LATENCY_S = 12.0
+STEADY = 10_000.0  # frames/s of ten thousand loggers
 KINDS = {"detectors": DETECTORS, "together": TOGETHER, "apart": APART}
 
 
@@ -86,10 +87,10 @@ def measure(
 
 
 def latencies(path: Course, rate: float, seconds: float) -> list[dict[str, Any]]:
-    """Alone and beside a busy thread, with alarms now and then and in a flood."""
+    """Alone and beside a busy thread: at this rate with alarms now and then and in a flood, and at a city's."""
     return [
-        path.latency(rate, seconds, busy=busy, blows_per_s=blows)
-        for blows in (PLANTED_PER_S, FLOOD_PER_S)
+        path.latency(frames, seconds, busy=busy, blows_per_s=blows)
+        for frames, blows in ((rate, PLANTED_PER_S), (rate, FLOOD_PER_S), (STEADY, PLANTED_PER_S))
         for busy in (False, True)
     ]
 

@@ -15,6 +15,7 @@ import numpy as np
 import zmq
 
 from bench.bridge import CHANNELS, RATE, Bridge
+from bench.disk import Probe
 from bench.ends import End, bare_main, loop_main, service_main
 from bench.parts import DecodeAlone
 from bench.sender import Run, Sender
@@ -22,7 +23,7 @@ from bench.threads import Turn, ahead, shares, spent
 from lifeline_core.model import NS, Alarm
 from lifeline_core.service import FeedClient, LiveView
 
-PLANTED_PER_S = 10.0  # blows a second of the clock while latency is measured: for a logger one in some hours of its own time
+PLANTED_PER_S = 20.0  # blows a second of the clock while latency is measured: for a logger one in an hour or so of its own time
 FLOOD_PER_S = 50.0  # and where alarms themselves are the load
 AHEAD = -15  # nice value of what stands for other machines while latency is measured
 PATIENCE_S = 120.0
@@ -34,7 +35,7 @@ class Course:
     """A service, a bare loop and a sender at work, for as many turns as are wanted."""
 
     def __init__(self, bridge: Bridge, directory: Path, *, transport: str = "tcp", connections: int | None = None) -> None:
-        self.bridge = bridge
+        self.bridge, self.directory = bridge, directory
         self.sent = 0  # frames the service was given
         self.services: list[float] = []
         self.bares: list[float] = []
@@ -184,10 +185,12 @@ class Course:
         """Milliseconds from the frame an alarm became possible with, handed to ZeroMQ, to the alarm out of the live view.
 
         The sender and this process, which hears the alarms, stand for machines of their own: where they may, they run before
-        everything else, so that what they wait for a core is not counted as the service's.
+        everything else, so that what they wait for a core is not counted as the service's. Told beside it: an fdatasync on the
+        same disk meanwhile, for an alarm is published behind one.
         """
-        with ahead([os.getpid(), self.sender.pid], AHEAD):
-            return self._latency(rate, seconds, busy, blows_per_s)
+        with ahead([os.getpid(), self.sender.pid], AHEAD), Probe(self.directory, PLANTED_PER_S) as disk:
+            found = self._latency(rate, seconds, busy, blows_per_s)
+        return found | {"disk_p50_ms": float(np.percentile(disk.ms, 50)), "disk_p99_ms": float(np.percentile(disk.ms, 99))}
 
     def _latency(self, rate: float, seconds: float, busy: bool, blows_per_s: float) -> dict[str, Any]:
         d = self.bridge.devices

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import struct
+from collections.abc import Collection
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -21,15 +24,15 @@ from lifeline_core.errors import StateError, StoreError
 from lifeline_core.model import NS, Alarm, City
 from lifeline_core.pipes import PipeGraph
 from lifeline_core.service import FeedClient, Service, origins
-from lifeline_core.service.archivist import AHEAD, Archivist
+from lifeline_core.service.archivist import AHEAD, Archivist, Raised
 from lifeline_core.service.log import Log
 from lifeline_core.service.origins import Origins, unpack
 from lifeline_core.service.recovery import pack_head
-from lifeline_core.service.sieve import Spans
+from lifeline_core.service.sieve import Sieve, Spans
 from lifeline_core.store import snapshot
 from lifeline_core.store.captures import About, Captures
 from lifeline_core.store.journal import FRAME, Journal
-from tests.service_city import DEVICE, T0, city_text, frame, make_city, read_all, running, until
+from tests.service_city import DEVICE, T0, N, city_text, frame, make_city, read_all, running, until
 from tests.test_service import Wire
 
 
@@ -221,6 +224,70 @@ def test_where_a_device_has_frames(parts) -> None:  # type: ignore[no-untyped-de
     assert ask == [True, False, False, True, True, False, False]
     assert not Spans(journal.read(journal.end)).has({DEVICE}, 0, T0 * 2)
     assert journal.stretch(0) is None  # it is still written to
+
+
+def some_frames(rng: np.random.Generator, n: int, devices: int) -> list[bytes]:
+    """Of one to four channels from any of six on, some of them no data and some no frames at all."""
+    made = []
+    for seq in range(n):
+        channels = rng.normal(size=(int(rng.integers(1, 5)), int(rng.integers(1, 40)))).astype(np.float32)
+        device, channel = int(rng.integers(1, 1 + devices)), int(rng.integers(6))
+        said = {"epoch": 1, "seq": seq, "sample_index": 0, "t0_ns": T0, "rate": N}
+        made.append(wire.pack(channels, device=device, channel=channel, **said))
+    made[3], made[7] = b"no frame at all" * 9, made[7][:5] + bytes([wire.DATA + 1]) + made[7][6:]  # of another type
+    return made
+
+
+def told(frames: list[bytes], numbers: Collection[tuple[int, int]]) -> int:
+    """Bytes of data frames of these channels, one by one."""
+    heads = [(f, *struct.unpack_from("<IHH", f, 8)) for f in frames if f[:4] == b"LLF1" and f[5] == wire.DATA]
+    return sum(len(f) for f, device, first, n in heads if any((device, c) in numbers for c in range(first, first + n)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_known_of_a_stretch_weighs_as_its_frames_do(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    frames = some_frames(rng, 60, 4)
+    with Journal(tmp_path / "journal", budget_bytes=1 << 20, segment_bytes=1 << 17) as journal:
+        write(journal, frames)
+        records = journal.read(0)
+        spans, sieve = Spans(records), Sieve(records, range(8))
+        for _ in range(20):
+            numbers = frozenset((int(d), int(c)) for d, c in rng.integers(0, 8, (int(rng.integers(1, 6)), 2)))
+            assert spans.weight(numbers) == sieve.weight(numbers, 0, 1 << 20) == told(frames, numbers)
+        assert Spans(journal.read(journal.end)).weight({(1, 1)}) == 0
+
+
+def test_weighing_looks_through_a_finished_stretch_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, frames = np.random.default_rng(5), []
+    with Journal(tmp_path / "journal", budget_bytes=1 << 20, segment_bytes=1 << 13) as journal:
+        starts = []
+        for _ in range(40):
+            more = [*some_frames(rng, 9, 3), *[frame(s, device=9) for s in range(20)]]
+            for one in more:
+                starts.append(journal.end)
+                write(journal, [one])
+            frames += more
+        captures = Captures(tmp_path / "evidence", budget_bytes=1 << 20, longest_bytes=1 << 15)
+        archivist = Archivist(make_city(tmp_path), journal, captures, Log(), SimpleNamespace(position=lambda held: held))  # type: ignore[arg-type]
+        raised = []
+        for name in "abcdef":
+            first, last = sorted(rng.choice(len(frames), 2, replace=False).tolist())
+            raised.append(Raised(SimpleNamespace(alarm_id=name), starts[first], starts[last], [], frozenset({(1, 2), (2, 0)})))  # type: ignore[arg-type]
+        large = [one for one in raised if one.end - one.held > 1 << 14]  # type: ignore[operator]
+        assert len(large) >= 4
+        reads, read = [], journal.read
+        monkeypatch.setattr(journal, "read", lambda *a: (reads.append(a[0]), read(*a))[1])
+        counts = []
+        for _ in range(2):
+            found = archivist._weigh(raised)
+            assert found == {
+                one.alarm.alarm_id: told(frames[starts.index(one.held) : starts.index(one.end)], one.channels) for one in large
+            }
+            counts.append(len(reads))
+            reads.clear()
+        assert max(found.values()) <= 1 << 14 and min(found.values()) > 0
+        assert counts[1] <= 2 * len(large) + 2 < counts[0]  # those that are cut, and what is still written to
 
 
 def test_a_capture_that_comes_too_late_says_so(parts) -> None:  # type: ignore[no-untyped-def]

@@ -37,6 +37,7 @@ READ_BYTES = 16 << 20
 LONGEST_BYTES = 8 << 20  # of one capture
 EVER_NS = -(1 << 62)
 Heard = tuple[Alarm, Path | None, int]  # with the snapshot of that moment and the journal's end
+Wanted = tuple[str, frozenset[tuple[int, int]], int, int]  # an alarm, channels, and from where to where in the journal
 AHEAD = 1000  # alarms waiting for their capture; past that the oldest gets none
 
 
@@ -142,16 +143,37 @@ class Archivist:
                 wanted.append((one.alarm.alarm_id, one.channels, max(origin, self._journal.first), one.end))
         weights = {alarm_id: 0 for alarm_id, *_ in wanted}
         position, stop = min((w[2] for w in wanted), default=0), max((w[3] for w in wanted), default=0)
-        while position < stop:
-            records = self._journal.read(position, READ_BYTES)
-            sieve = Sieve(records, {device for _, numbers, _, _ in wanted for device, _ in numbers})
-            for alarm_id, numbers, begin, end in wanted:
-                if begin < records.next and end > records.origin:
-                    weights[alarm_id] += sieve.weight(numbers, begin - records.origin, end - records.origin)
-            if records.next == position or min(weights.values()) > self._most_replayed:
+        while position < stop and min(weights.values()) <= self._most_replayed:
+            position, before = self._weigh_on(position, wanted, weights), position
+            if position == before:
                 break
-            position = records.next
         return weights
+
+    def _weigh_on(self, position: int, wanted: Sequence[Wanted], weights: dict[str, int]) -> int:
+        """Add what lies in one read of the journal, or in a stretch that is known; where to go on."""
+        stretch = self._journal.stretch(position)
+        if stretch and position <= stretch[0] and not any(_cuts(stretch, begin, end) for _, _, begin, end in wanted):
+            spans = self._known(stretch)
+            if spans is not None:
+                for alarm_id, numbers, begin, end in wanted:
+                    if begin < stretch[1] and end > stretch[0]:
+                        weights[alarm_id] += spans.weight(numbers)
+                return stretch[1]
+        records = self._journal.read(position, READ_BYTES)
+        sieve = Sieve(records, {device for _, numbers, _, _ in wanted for device, _ in numbers})
+        for alarm_id, numbers, begin, end in wanted:
+            if begin < records.next and end > records.origin:
+                weights[alarm_id] += sieve.weight(numbers, begin - records.origin, end - records.origin)
+        return int(records.next)
+
+    def _known(self, stretch: tuple[int, int]) -> Spans | None:
+        """What is known of a finished stretch, looked through where it was not yet; None where one read is not all of it."""
+        if stretch[0] not in self._spans:
+            records = self._journal.read(stretch[0], READ_BYTES)
+            if (records.origin, records.next) != stretch:
+                return None
+            self._spans[stretch[0]] = Spans(records)
+        return self._spans[stretch[0]]
 
     def _begin(self, raised: Raised, weight: int) -> None:
         """A capture, and with it what the alarm's watches knew, where that and what they were told since is small enough."""
@@ -264,6 +286,11 @@ class Archivist:
         if time.monotonic() - since > LONGEST_S:
             about.to_ns, about.whole = about.from_ns + BEFORE_NS + LONGEST_S * NS, False
         return not about.whole and (about.to_ns is not None or about.bytes > self._captures.longest_bytes // 2)
+
+
+def _cuts(stretch: tuple[int, int], begin: int, end: int) -> bool:
+    """Whether [begin, end) has some of a stretch but not all of it."""
+    return begin < stretch[1] and end > stretch[0] and not (begin <= stretch[0] and stretch[1] <= end)
 
 
 def _first(about: About, end: int) -> int:

@@ -70,11 +70,10 @@ class Sieve:
 
         Those that overlap [start, end] in time, a timed one judged by its first sample; from ``since`` on, all up to ``end``.
         """
-        channels: dict[int, list[int]] = {}
-        for device, channel in numbers:
-            if device in self._of and self._spans[device][0] <= end and (since is not None or self._spans[device][1] >= start):
-                channels.setdefault(device, []).append(channel)
-        parts = [self._among(self._of[device], wanted, start, end, begin, since) for device, wanted in channels.items()]
+        parts = [
+            self._among(self._of[device], wanted, start, end, begin, since) for device, wanted in _by_device(numbers).items()
+            if device in self._of and self._spans[device][0] <= end and (since is not None or self._spans[device][1] >= start)
+        ]  # fmt: skip
         if len(parts) == 1:
             return self._offsets[parts[0]], self._lengths[parts[0]]
         which = np.concatenate(parts) if parts else np.empty(0, np.int64)
@@ -90,11 +89,7 @@ class Sieve:
         if since is not None:
             wanted |= at >= since
         wanted &= (at >= begin) & (begins <= end)
-        first, behind = self._first[here], self._behind[here]
-        ours = np.zeros(len(at), dtype=np.bool_)
-        for low, high in _runs(channels):
-            ours |= (first < high) & (low < behind)
-        return np.flatnonzero(wanted & ours) + here.start
+        return np.flatnonzero(wanted & _touch(self._first[here], self._behind[here], channels)) + here.start
 
     def weight(self, numbers: frozenset[tuple[int, int]], begin: int, stop: int) -> int:
         """Bytes of all frames of these (device, channel) in [begin, stop) of the buffer; asking again for the same costs little."""
@@ -127,14 +122,32 @@ def _spans(
 
 
 class Spans:
-    """From when to when each device has frames in one read of the journal: a few bytes that spare looking through it again."""
+    """Of one read of the journal, from when to when each device has frames, and the bytes of each of its groups of channels: what
+    spares looking through it again."""
 
     def __init__(self, records: Records) -> None:
         is_frame = records.kinds == FRAME
-        _, heads = _wire.heads(records.buf, records.offsets[is_frame], records.lengths[is_frame])
+        lengths = records.lengths[is_frame]
+        which, heads = _wire.heads(records.buf, records.offsets[is_frame], lengths)
         heads = heads.view(HEADER)[:, 0]
-        heads = heads[np.argsort(heads["device"], kind="stable")]
+        order = np.argsort(heads["device"], kind="stable")
+        heads, lengths = heads[order], lengths[which][order]
         self._of = _spans(*np.unique(heads["device"], return_index=True), *_times(heads))
+        data = heads["type"] == DATA
+        device, first, n = (heads[name][data].astype(np.uint64) for name in ("device", "channel", "n_channels"))
+        groups, at = np.unique(device << np.uint64(32) | first << np.uint64(16) | n, return_inverse=True)
+        self._devices = (groups >> np.uint64(32)).astype(np.int64)
+        self._first = (groups >> np.uint64(16) & np.uint64(0xFFFF)).astype(np.int64)
+        self._behind = self._first + (groups & np.uint64(0xFFFF)).astype(np.int64)
+        self._bytes = np.bincount(at, lengths[data], len(groups))
+
+    def weight(self, numbers: Iterable[tuple[int, int]]) -> int:
+        """Bytes of all data frames of these (device, channel)."""
+        weight = 0.0
+        for device, channels in _by_device(numbers).items():
+            here = slice(*np.searchsorted(self._devices, (device, device + 1)))
+            weight += self._bytes[here][_touch(self._first[here], self._behind[here], channels)].sum()
+        return int(weight)
 
     def has(self, devices: Iterable[int], start: int, end: int) -> bool:
         """Whether one of the devices may have frames that overlap [start, end]."""
@@ -143,6 +156,22 @@ class Spans:
             if span is not None and span[0] <= end and span[1] >= start:
                 return True
         return False
+
+
+def _by_device(numbers: Iterable[tuple[int, int]]) -> dict[int, list[int]]:
+    """The channels of each."""
+    channels: dict[int, list[int]] = {}
+    for device, channel in numbers:
+        channels.setdefault(device, []).append(channel)
+    return channels
+
+
+def _touch(first: NDArray[np.int64], behind: NDArray[np.int64], channels: Collection[int]) -> NDArray[np.bool_]:
+    """Which of [first, behind) have one of these channels."""
+    ours = np.zeros(len(first), dtype=np.bool_)
+    for low, high in _runs(channels):
+        ours |= (first < high) & (low < behind)
+    return ours
 
 
 def _runs(channels: Collection[int]) -> list[tuple[int, int]]:
