@@ -2,8 +2,9 @@
  *
  *   drain:  recv id, recv part  until EAGAIN, cap or limit
  *           EAGAIN with nothing yet  -> poll socket and wake_fd once
- *           EAGAIN with something    -> sleep gather_us, so that a fast sender is taken in batches, not in ones; once more where
- *                                       that brought LL_WORTH messages, for a round costs about as much as receiving these */
+ *           EAGAIN with something    -> sleep gather_us once, so that a fast sender is taken in batches, not in ones; twice as
+ *                                       long where the drain before brought LL_WORTH messages: a round has a price of its own,
+ *                                       and every look that finds the queue empty makes libzmq's thread wake this one */
 #include "receive.h"
 
 #include <errno.h>
@@ -195,20 +196,9 @@ static int wait_for(ll_receiver *r, long wait_ms) {
     return ready > 0 && (items[0].revents & POLLIN_);
 }
 
-/* Sleeps for what comes next; whether it is worth looking again. `naps` counts, and `had` is what there was before the last one. */
-static int gather(const ll_receiver *r, long gather_us, int *naps, long *had) {
-    if (gather_us <= 0 || *naps == LL_NAPS || (*naps && r->n - *had < LL_WORTH)) return 0;
-    const struct timespec nap = {.tv_sec = 0, .tv_nsec = gather_us * 1000};
-    *had = r->n;
-    ++*naps;
-    nanosleep(&nap, NULL);
-    return 1;
-}
-
 /* Fills held[]; 0, or -1 with r->error. */
 static int fill(ll_receiver *r, long wait_ms, long gather_us) {
-    int waited = wait_ms == 0, naps = 0;
-    long had = 0;
+    int waited = wait_ms == 0, gathered = gather_us <= 0;
     while (r->n < r->cap && r->used < r->limit) {
         if (!one(r)) continue;
         const int e = r->zmq.err();
@@ -218,7 +208,10 @@ static int fill(ll_receiver *r, long wait_ms, long gather_us) {
             return -1;
         }
         if (r->n) {
-            if (!gather(r, gather_us, &naps, &had)) break;
+            if (gathered) break;
+            gathered = 1;
+            const struct timespec nap = {.tv_sec = 0, .tv_nsec = gather_us * 1000};
+            nanosleep(&nap, NULL);
             continue;
         }
         if (waited) break;
@@ -230,10 +223,11 @@ static int fill(ll_receiver *r, long wait_ms, long gather_us) {
 }
 
 static long drain(ll_receiver *r, long wait_ms, long gather_us) {
+    const long had = r->n;
     let_go(r);
     r->error = 0;
     r->woken = 0;
-    const int failed = fill(r, wait_ms, gather_us);
+    const int failed = fill(r, wait_ms, had < LL_WORTH ? gather_us : 2 * gather_us);
     sort(r);
     return failed && !r->n ? LL_IO : r->n; /* what was taken is not thrown away; the next call meets the error again */
 }

@@ -60,7 +60,7 @@ enum { LL_SENT = 0, LL_AGAIN = 1, LL_GONE = 2 };
 
 enum { LL_RUBBISH_KEPT = 4096, LL_HEAD = 16 };
 
-enum { LL_NAPS = 2, LL_WORTH = 32 }; /* sleeps of a drain at most; messages that one must have brought for another */
+enum { LL_WORTH = 32 }; /* messages of a drain that make the next one gather for twice as long */
 
 enum { LL_KEY = 41 }; /* of Z85, and its end */
 
@@ -95,8 +95,8 @@ typedef struct {
     int (*open)(ll_receiver *r, uint32_t peers, uint32_t first_number);
     void (*close)(ll_receiver *r);
     /* Gives back what the last drain held, and drains until cap messages, `limit` bytes, or the queue was found empty twice with
-     * gather_us between (once if it is 0), or three times where much comes. With nothing there it waits up to wait_ms for a message
-     * or for wake_fd.
+     * gather_us between (once if it is 0), twice that where the last drain gave LL_WORTH. With nothing there it waits up to wait_ms
+     * for a message or for wake_fd.
      * The count, or LL_IO (r->error: ETERM ...). */
     long (*drain)(ll_receiver *r, long wait_ms, long gather_us);
     /* Sends body k to connection numbers[k]; status[k] is LL_SENT, LL_AGAIN (its queue is full) or LL_GONE. LL_IO as above. */

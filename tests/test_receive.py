@@ -327,24 +327,23 @@ def test_a_batch_too_large_for_the_budget_leaves_nothing(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("kind", [CompiledReceiver, PlainReceiver])
-@pytest.mark.parametrize(("came", "together"), [(receive.WORTH, True), (receive.WORTH - 1, False)])
-def test_a_drain_waits_a_second_time_where_the_first_brought_much(kind: type[Any], came: int, together: bool) -> None:
+@pytest.mark.parametrize(("before", "together"), [(receive.WORTH, True), (receive.WORTH - 1, False)])
+def test_a_drain_waits_twice_as_long_behind_one_that_brought_much(kind: type[Any], before: int, together: bool) -> None:
     ends = Ends(kind, gather_us=400_000)
     a = ends.client()
+    for _ in range(before):
+        a.send(b"LLF1 before")
+    assert len(ends.receiver.drain(5000)) == before
 
     def go_on() -> None:
-        time.sleep(0.2)  # within the first wait
-        for _ in range(came):
-            a.send(b"LLF1 second")
-        time.sleep(0.4)  # within another, if there is one
-        a.send(b"LLF1 third")
+        a.send(b"LLF1 first")
+        time.sleep(0.6)  # between the one wait and the other
+        a.send(b"LLF1 second")
 
-    a.send(b"LLF1 first")
     sending = threading.Thread(target=go_on)
     sending.start()
-    first = len(ends.receiver.drain(5000))
+    assert len(ends.receiver.drain(5000)) == 1 + together
     sending.join()
-    assert first == 1 + came + together
     assert len(ends.receiver.drain(0 if together else 5000)) == (not together)
     ends.close()
 

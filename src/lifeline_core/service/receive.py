@@ -27,7 +27,7 @@ SENT, AGAIN, GONE = 0, 1, 2  # what became of a reply
 PEERS = 65_536  # identities remembered; a power of two
 BATCH = 8192  # messages of one drain at most
 KEPT = 4096  # bytes of a rubbish message that go to the dead letters
-NAPS, WORTH = 2, 32  # waits of a drain for more at most; messages that one must have brought for another
+WORTH = 32  # messages of a drain that make the next one wait twice as long for more
 LONGEST_ID = 255  # libzmq does not look at what a peer made by hand calls itself
 ENDED = (zmq.ETERM, errno.ENOTSOCK)
 
@@ -196,7 +196,7 @@ class PlainReceiver:
         self.know(keys)
         self._woken = False
         self._socket, self._wake_fd, self._limit = socket, wake_fd, arena_bytes
-        self._gather_s = gather_us * 1e-6
+        self._gather_s, self._had = gather_us * 1e-6, 0
         self._peers = peers
         self._numbers: dict[bytes, int] = {}
         self._by_number: dict[int, tuple[bytes, bool]] = {}
@@ -262,7 +262,8 @@ class PlainReceiver:
 
     def drain(self, wait_ms: int) -> Batch:
         taken: list[tuple[bytes, int, int, int]] = []
-        size, waited, naps, had = 0, wait_ms == 0, 0, 0
+        size, waited, gathered = 0, wait_ms == 0, False
+        gather_s = self._gather_s if self._had < WORTH else 2 * self._gather_s
         self._woken = False
         while len(taken) < BATCH and size < self._limit:
             one = self._one()
@@ -270,10 +271,10 @@ class PlainReceiver:
                 taken.append(one)
                 size += len(one[0])
             elif taken:
-                if naps == NAPS or (naps and len(taken) - had < WORTH):
+                if gathered:
                     break
-                naps, had = naps + 1, len(taken)
-                time.sleep(self._gather_s)
+                gathered = True
+                time.sleep(gather_s)
             elif waited:
                 break
             else:
@@ -283,6 +284,7 @@ class PlainReceiver:
                 self._woken = self._wake_fd in found
                 if self._socket not in found:
                     break
+        self._had = len(taken)
         lengths = np.array([len(t[0]) for t in taken], dtype=np.int64)
         return Batch(
             np.frombuffer(b"".join(t[0] for t in taken), dtype=np.uint8),
