@@ -138,22 +138,29 @@ class Course:
             self.note()
 
     def note(self) -> None:
-        """A turn of each is over: what their threads took, and the decoding of as many frames, belong together."""
-        self.rounds.append(Turn(self.threads["service"], self.threads["bare"], self._decode.us_per_frame()))
+        """A turn of each is over."""
+        self.rounds.append(self._turn())
+
+    def _turn(self) -> Turn:
+        """What the threads of both took last, and the decoding of as many frames, belong together."""
+        return Turn(self.threads["service"], self.threads["bare"], self._decode.us_per_frame())
+
+    def _frames_in(self, rate: float, seconds: float) -> int:
+        """A whole number of seconds of all devices."""
+        d = self.bridge.devices
+        return max(64, int(rate * seconds) // d) * d
 
     # ---- the same pace for both ----
 
     def pace(self, rate: float, seconds: float, rounds: int) -> dict[str, Any]:
         """What the threads of both take of frames that come at ``rate`` a second, in turns."""
-        d = self.bridge.devices
-        n = max(64, int(rate * seconds) // d) * d
+        self.n = n = self._frames_in(rate, seconds)
         turns = []
         for k in range(rounds):
             self.sender.make(n)
-            self.n = n
             for end in ("service", "bare")[:: 1 if k % 2 == 0 else -1]:
                 self._paced_turn(end, rate)
-            turns.append(Turn(self.threads["service"], self.threads["bare"], self._decode.us_per_frame()))
+            turns.append(self._turn())
             self.sent += n
         return {"frames_per_s": rate, "frames": n, "rounds": rounds, **shares(turns)}
 
@@ -169,16 +176,6 @@ class Course:
         assert run.refused == 0, f"{run.refused} frames were refused"
         self._settle(end, before)
 
-    def _next_alarm(self) -> tuple[Alarm, int]:
-        said = self.live.next(PATIENCE_S)
-        now = time.monotonic_ns()
-        if said is None:
-            raise AssertionError(f"no alarm for {PATIENCE_S} s; the service says {self.service.ask('failure')!r}")
-        return said[1], now
-
-    def _is_blow(self, alarm: Alarm) -> bool:
-        return alarm.kind == "shock" and alarm.revision == 1
-
     # ---- latency ----
 
     def latency(self, rate: float, seconds: float, *, busy: bool, blows_per_s: float = PLANTED_PER_S) -> dict[str, Any]:
@@ -193,8 +190,7 @@ class Course:
         return found | {"disk_p50_ms": float(np.percentile(disk.ms, 50)), "disk_p99_ms": float(np.percentile(disk.ms, 99))}
 
     def _latency(self, rate: float, seconds: float, busy: bool, blows_per_s: float) -> dict[str, Any]:
-        d = self.bridge.devices
-        n = max(64, int(rate * seconds) // d) * d
+        d, n = self.bridge.devices, self._frames_in(rate, seconds)
         step = max(32 // d + 1, int(rate / blows_per_s) // d) * d + 1  # the next device each time, the same after `step` seconds
         plant = np.zeros(n, np.uint8)
         plant[30 * d : n - 4 * d : step] = 1  # the turn before ended with a blow, which takes some seconds to be over
@@ -224,6 +220,16 @@ class Course:
         rate_kept = n / ((run.last_ns - run.first_ns) / NS)
         said = {"busy": busy, "frames_per_s": rate_kept, "blows_per_s": blows_per_s, "alarms": len(ms)}
         return said | {"p50_ms": p50, "p99_ms": p99, "max_ms": most}
+
+    def _next_alarm(self) -> tuple[Alarm, int]:
+        said = self.live.next(PATIENCE_S)
+        now = time.monotonic_ns()
+        if said is None:
+            raise AssertionError(f"no alarm for {PATIENCE_S} s; the service says {self.service.ask('failure')!r}")
+        return said[1], now
+
+    def _is_blow(self, alarm: Alarm) -> bool:
+        return alarm.kind == "shock" and alarm.revision == 1
 
     # ---- the truth ----
 

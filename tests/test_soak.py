@@ -59,20 +59,25 @@ def test_the_interval_holds_the_slope_about_as_often_as_it_says() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_what_is_flat_or_levels_off_passes(seed: int) -> None:
     said = judged(LONG, use(LONG, seed))
-    assert 119 < said["used_mib"] < 121 and said["own_most_mib"] > 180
-    assert abs(said["used_kib_per_min"]) < 100
+    assert 119 < said["used_mib"] < 121 and 147 < said["own_mib"] < 153 and said["own_most_mib"] > 180
+    assert abs(said["used_kib_per_min_slope"]) < 100 and abs(said["own_kib_per_min_slope"]) < 100
+    judged(LONG, use(LONG, seed), own=saw(LONG, seed) - 60 * MIB * np.exp(-LONG / 120))
     judged(LONG, use(LONG, seed) - 60 * MIB * np.exp(-LONG / 120))  # full after ten minutes
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_what_grows_does_not(seed: int) -> None:
     for kib_per_min in (500.0, 2000.0):
-        with pytest.raises(Broken, match="may have grown"):
+        with pytest.raises(Broken, match="used memory may have grown"):
             judged(LONG, use(LONG, seed) + LONG / 60 * kib_per_min * 1024)
+        with pytest.raises(Broken, match="own memory may have grown"):
+            judged(LONG, use(LONG, seed), own=saw(LONG, seed) + LONG / 60 * kib_per_min * 1024)
     for short in (LONG[:60], LONG[:150]):
         judged(short, use(short, seed))
-        with pytest.raises(Broken, match="may have grown"):
+        with pytest.raises(Broken, match="used memory may have grown"):
             judged(short, use(short, seed) + 1.5 * short * MIB)
+        with pytest.raises(Broken, match="own memory may have grown"):
+            judged(short, use(short, seed), own=saw(short, seed) + 1.5 * short * MIB)
 
 
 def test_blocks_of_python_may_become_more_with_the_alarms_that_are_kept() -> None:
@@ -88,6 +93,9 @@ def test_what_cannot_be_told_does_not_pass() -> None:
     for malloc in (wild, steps):
         with pytest.raises(Broken):
             judged(LONG, malloc)
+    for own in (wild, saw(LONG, 1) + 30 * MIB * (np.sin(LONG / 200) > 0)):
+        with pytest.raises(Broken):
+            judged(LONG, use(LONG, 1), own=own)
     with pytest.raises(Broken, match="29 looks"):
         judged(LONG[:29], use(LONG[:29], 1))
 

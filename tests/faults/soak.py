@@ -13,8 +13,8 @@ those of the alarms raised meanwhile, the last of which are kept. A run of less 
 there the mean of the last third is held against that of the middle one.
 
 "Own" memory is anonymous (``Anonymous`` of smaps_rollup): what is in use, and what threads have left lying free within the process
-until it is given back, every ten seconds or so. It swings by a third between two looks, and a look a second at what is given back
-every ten sees a slow beat that is no growth; so it has a bound: one and a half times its least and 24 MiB.
+until it is given back, every ten seconds or so. It is judged by the same rule, the least in a block for the mean, and its most is
+bounded: one and a half times its level and 24 MiB. It swings by a third between two looks, so its slope is far less sure.
 
 The journal's memory maps are pages of files (``RssFile``), which the kernel takes back when it likes; they are told apart and
 bounded by the journal's budget. Queues, files, threads and the disk have bounds of their own (`bounded`).
@@ -54,7 +54,7 @@ ALARM_BLOCKS = 64  # of Python's allocator for one that is kept, at most; 44 for
 BLOCKS, FEWEST, BLOCK_S = 30, 8, 10.0
 SHARE, ROOM = 0.02, 4 << 20
 LONG_S, ROOM_SHORT = 600.0, 24 << 20
-MOST = 1.5  # times the least own memory: free memory that was not yet given back
+MOST = 1.5  # times the level of own memory: free memory that was not yet given back
 LOOSE = 2  # files and threads that come and go
 SIGMA = 1.96
 JOURNAL_MIB = 512  # so that segments are used again within the first third of the short form, too
@@ -168,8 +168,15 @@ def queues(metrics: str, data_dir: Path) -> Queues:
     return Queues(said["lifeline_backlog"], said["lifeline_lag_bytes"], said["lifeline_journal_bytes"], disk)
 
 
-def _growth(t_s: Sequence[float], x: Sequence[float]) -> Growth:
-    """Of the means of blocks of the last two thirds; of so few that they have no slope, with no interval."""
+class Trend(NamedTuple):
+    """What was read of each block, their median, and how it grew."""
+
+    level: float
+    growth: Growth
+
+
+def _trend(t_s: Sequence[float], x: Sequence[float], read: Callable[[Sequence[float]], float]) -> Trend:
+    """Of blocks of the last two thirds; of so few that they have no slope, with no interval."""
     n = len(x)
     stretch = t_s[-1] - t_s[n // 3]
     blocks = min(BLOCKS, int(stretch / BLOCK_S))
@@ -177,11 +184,12 @@ def _growth(t_s: Sequence[float], x: Sequence[float]) -> Growth:
         blocks = 2
     cuts = [n // 3 + (n - n // 3) * k // blocks for k in range(blocks + 1)]
     parts = [slice(a, b) for a, b in itertools.pairwise(cuts)]
-    mean = [statistics.fmean(x[p]) for p in parts]
+    each = [read(x[p]) for p in parts]
+    level = statistics.median(each)
     if blocks >= FEWEST:
-        return growth([statistics.fmean(t_s[p]) for p in parts], mean)
-    slope = (mean[1] - mean[0]) / stretch
-    return Growth(slope, slope, slope)
+        return Trend(level, growth([statistics.fmean(t_s[p]) for p in parts], each))
+    slope = (each[1] - each[0]) / stretch
+    return Trend(level, Growth(slope, slope, slope))
 
 
 def judge(t_s: Sequence[float], used: Sequence[InUse], own: Sequence[float], alarms: int) -> dict[str, float]:
@@ -189,23 +197,26 @@ def judge(t_s: Sequence[float], used: Sequence[InUse], own: Sequence[float], ala
     n = len(own)
     if n < 30:
         raise Broken(f"{n} looks at the service are too few to judge it by: 30 at least")
-    malloc, blocks = [float(u.malloc) for u in used], [float(u.blocks) for u in used]
-    stretch, level = t_s[-1] - t_s[n // 3], statistics.fmean(malloc[n // 3 :])
-    found, more = _growth(t_s, malloc), _growth(t_s, blocks).high * stretch
-    room = SHARE * level + ROOM if t_s[-1] >= LONG_S else ROOM_SHORT
-    meant = SHARE * statistics.fmean(blocks) + ALARM_BLOCKS * alarms
-    said = {
-        "used_mib": _mib(level), "used_kib_per_min": round(found.slope * 60 / 1024, 1),
-        "used_kib_per_min_low": round(found.low * 60 / 1024, 1), "used_kib_per_min_high": round(found.high * 60 / 1024, 1),
-        "grown_mib_at_most": _mib(found.high * stretch), "allowed_mib": _mib(room), "blocks_more_at_most": round(more),
-        "blocks_allowed": round(meant), "own_least_mib": _mib(min(own[n // 3 :])), "own_most_mib": _mib(max(own)),
-    }  # fmt: skip
-    if found.high * stretch > room:
-        raise Broken(f"memory in use may have grown by more than {_mib(room)} MiB in {stretch:.0f} s: {said}")
+    stretch, long = t_s[-1] - t_s[n // 3], t_s[-1] >= LONG_S
+    used_is = _trend(t_s, [float(u.malloc) for u in used], statistics.fmean)
+    own_is = _trend(t_s, own, min)
+    blocks = _trend(t_s, [float(u.blocks) for u in used], statistics.fmean)
+    more, meant = blocks.growth.high * stretch, SHARE * statistics.fmean(u.blocks for u in used) + ALARM_BLOCKS * alarms
+    said = {"own_most_mib": _mib(max(own)), "blocks_more_at_most": round(more), "blocks_allowed": round(meant)}
+    broken = []
+    for name, trend in (("used", used_is), ("own", own_is)):
+        room, most = SHARE * trend.level + ROOM if long else ROOM_SHORT, trend.growth.high * stretch
+        said |= {f"{name}_mib": _mib(trend.level), f"{name}_grown_mib_at_most": _mib(most), f"{name}_allowed_mib": _mib(room)}
+        for end in Growth._fields:
+            said[f"{name}_kib_per_min_{end}"] = round(getattr(trend.growth, end) * 60 / 1024, 1)
+        if most > room:
+            broken.append(f"{name} memory may have grown by more than {_mib(room)} MiB in {stretch:.0f} s")
     if more > meant:
-        raise Broken(f"Python's blocks may have become {more:.0f} more in {stretch:.0f} s, {meant:.0f} are allowed: {said}")
-    if max(own[n // 3 :]) > MOST * min(own[n // 3 :]) + ROOM_SHORT:
-        raise Broken(f"own memory rose to more than {MOST} times its least + {ROOM_SHORT >> 20} MiB: {said}")
+        broken.append(f"Python's blocks may have become {more:.0f} more in {stretch:.0f} s, {meant:.0f} are allowed")
+    if max(own[n // 3 :]) > MOST * own_is.level + ROOM_SHORT:
+        broken.append(f"own memory rose to more than {MOST} times its level + {ROOM_SHORT >> 20} MiB")
+    if broken:
+        raise Broken(f"{'; '.join(broken)}: {said}")
     return said
 
 
